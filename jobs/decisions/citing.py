@@ -1,0 +1,43 @@
+"""Which passages an answer cites."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jobs.decisions.compression import Passage
+
+MAX_CITATIONS = 5
+
+# Code is taken out first: `values[1]` cites nothing. An unclosed fence runs to the end.
+_CODE = re.compile(
+    r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)|(?<!`)(`+)(?!`)[^\n]*?(?<!`)\2(?!`)", re.MULTILINE | re.DOTALL
+)
+_MARKER = re.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\](?!\()")
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    number: int  # as the answer writes it: [1] is the prompt's first passage
+    chunk_id: int
+    document_id: str
+    title: str
+    source: str | None
+    heading_path: tuple[str, ...]
+
+
+def cite(answer: str, passages: Sequence[Passage]) -> tuple[Citation, ...]:
+    """The passages that an answer cites, at most five, in the order of their first mention.
+
+    Markers are `[1]`, `[1, 3]`, `[2][4]`; numbers that name no passage, links and code are passed over.
+    """
+    numbers = dict.fromkeys(number for number in _numbers(answer) if 1 <= number <= len(passages))
+    return tuple(_citation(number, passages[number - 1]) for number in list(numbers)[:MAX_CITATIONS])
+
+
+def _numbers(answer: str) -> Iterator[int]:
+    for marker in _MARKER.finditer(_CODE.sub(" ", answer)):
+        yield from (int(number) for number in re.findall(r"\d+", marker[1]))
+
+
+def _citation(number: int, passage: Passage) -> Citation:
+    return Citation(number, passage.chunk_id, passage.document_id, passage.title, passage.source, passage.heading_path)

@@ -1,0 +1,25 @@
+"""What a call costs. Prices are configuration, with the date on which they were read; an unknown price is None, never 0."""
+
+from dataclasses import dataclass
+
+PER_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens."""
+
+    usd_per_mtok_in: float
+    usd_per_mtok_cached: float
+    usd_per_mtok_out: float
+
+
+def cost_usd(price: Price | None, *, tokens_in: int, tokens_cached: int, tokens_out: int) -> float | None:
+    """The cost in US dollars. tokens_in includes tokens_cached; tokens_out includes reasoning."""
+    if price is None:
+        return None
+    fresh = tokens_in - tokens_cached
+    total = (
+        fresh * price.usd_per_mtok_in + tokens_cached * price.usd_per_mtok_cached + tokens_out * price.usd_per_mtok_out
+    )
+    return total / PER_MILLION

@@ -1,0 +1,92 @@
+"""How far a growing text may be shown already, and when what has gathered is sent."""
+
+import re
+from dataclasses import dataclass, replace
+
+# A link, image, tag or address that has not ended after so many characters is let go: nothing may hold a stream long.
+HOLD_CHARS = 512
+
+# What may go on where the text ends, links aside.
+_UNFINISHED = re.compile(
+    r"""
+      <!--(?:(?!-->).)*+\Z
+    | <(?:[/!?]?[a-z][^<>]*+|[/!?]?)\Z                         # <b title="
+    | (?:\b(?:https?|ftp)://|\bwww\.)[^\s<>()\[\]"'`]*+\Z      # an address
+    | \b(?:h|ht|htt|https?:?/?|f|ft|ftp:?/?|w|ww|www)\Z        # the beginning of one
+    | !\Z                                                      # of an image
+    | [\ud800-\udbff]\Z                                        # half of a surrogate pair
+    | .?\u200d\Z                                               # a joiner waits for what it joins
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_BRACKET = re.compile(r"\\.|!?\[|\]|\n[ \t]*\n", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Text that has gathered since it was last sent."""
+
+    text: str = ""
+    since_s: float = 0.0  # when its first part came
+
+    def added(self, text: str, now_s: float) -> "Pending":
+        return replace(self, text=self.text + text, since_s=self.since_s if self.text else now_s)
+
+    def is_due(self, now_s: float, *, interval_s: float, max_bytes: int) -> bool:
+        """There is text, and it has waited long enough or grown large enough."""
+        if not self.text:
+            return False
+        return now_s - self.since_s >= interval_s or len(self.text.encode("utf-8", "surrogatepass")) >= max_bytes
+
+
+def safe_prefix(text: str) -> str:
+    """The part that may be shown: what follows may still become a link, an image, a tag, an address or a citation.
+
+    No more than HOLD_CHARS characters are held back.
+    """
+    start = max(0, len(text) - HOLD_CHARS)
+    unfinished = _UNFINISHED.search(text, start)
+    return text[: min(unfinished.start() if unfinished else len(text), _unfinished_link(text, start))]
+
+
+def utf16_length(text: str) -> int:
+    """The length in UTF-16 code units: JavaScript's `length`, in which the stream's offsets are counted."""
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def _unfinished_link(text: str, start: int) -> int:
+    """Where the first link or image begins that the text may not have ended yet; the text's length where there is none.
+
+    `[` may become a citation or a link, and so may `[…]`, until the next character is no parenthesis.
+    """
+    opened: list[int] = []
+    position = start
+    while bracket := _BRACKET.search(text, position):
+        position = bracket.end()
+        if bracket.group().endswith("["):
+            opened.append(bracket.start())
+        elif bracket.group() == "]" and opened:
+            begin = opened.pop()
+            end = _target_end(text, position)
+            if end is None:
+                return opened[0] if opened else begin
+            position = end
+        elif bracket.group()[0] == "\n":  # no link crosses a blank line
+            opened.clear()
+    return opened[0] if opened else len(text)
+
+
+def _target_end(text: str, position: int) -> int | None:
+    """The end of the `(…)` that makes a link of a bracket; position where there is none; None: not yet known."""
+    if position == len(text):
+        return None
+    if text[position] != "(":
+        return position
+    depth = 0
+    for index in range(position, len(text)):
+        if text[index] == "\n":
+            return position
+        depth += (text[index] == "(") - (text[index] == ")")
+        if depth == 0:
+            return index + 1
+    return None

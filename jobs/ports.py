@@ -1,0 +1,257 @@
+"""What a job needs from the world: Protocols, and the values that cross them.
+
+A job is an async function `(Work, World) -> Finished`. It reads and writes the world through the ports of its World
+only, and says what went wrong by the exceptions of `jobs.errors`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.decisions.fusion import Candidate
+from jobs.decisions.prompting import Message, Template
+
+Json = Mapping[str, Any]
+Vectors = NDArray[np.float32]  # (n, 384), unit length
+Embedding = NDArray[np.float32]  # (384,), unit length
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attempt at one generation, as the claim gave it out."""
+
+    id: str
+    attempt: int  # the fencing token: every write-back names it
+    tries: int  # this one included; releases do not count
+    kind: str
+    lane: str
+    tenant: str | None
+    user_id: str | None
+    input: Json
+    options: Json
+    created_at: datetime
+    first_call_id: str | None  # the ledger row that the claim opened for the job's first model call
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a job hands back. The executor adds tokens, cost and times from the attempt's ledger and stream."""
+
+    answer: str | None = None
+    output: Json | None = None
+    citations: Sequence[Json] = ()
+    route: str | None = None
+    variant: str | None = None
+    prompt_version: str | None = None
+    needs_review: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them."""
+
+    tokens_in: int
+    tokens_out: int = 0
+    tokens_cached: int = 0  # of tokens_in, read from the provider's prompt cache
+    tokens_reasoning: int = 0  # of tokens_out
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A model as the ledger names it."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What retrieval found as the row's owner, and the ledger row that it opened for the model call that follows."""
+
+    candidates: tuple[Candidate, ...]
+    examples: tuple["Example", ...]
+    other_model: bool  # the owner has chunks whose vectors are another embedding model's: they cannot be found
+    call_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    question: str
+    answer: str
+    similarity: float  # cosine, -1 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk that the document already has."""
+
+    content_hash: str
+    occurrence: int
+    embedding_model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    id: str
+    title: str | None
+    source: str | None
+    media_type: str
+    content: str  # application/pdf: base64
+    metadata: Json
+    revision: int
+    chunks: tuple[StoredChunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk to write. Without an embedding it keeps the one that is stored under its hash and occurrence."""
+
+    ordinal: int
+    content: str
+    heading_path: tuple[str, ...]
+    start_char: int
+    end_char: int
+    tokens: int
+    content_hash: str
+    occurrence: int
+    metadata: Json = field(default_factory=dict)
+    embedding: Embedding | None = None
+
+
+class Knowledge(Protocol):
+    """Documents and chunks, read and written in the name of a generation's owner.
+
+    Every method raises `jobs.errors.AttemptLost` when another attempt has taken over, `Retryable` when the database
+    cannot be reached.
+    """
+
+    async def context(
+        self, work: Work, question: str, vector: Vectors, opens: "Opening", *, max_chunks: int, max_examples: int
+    ) -> Context:
+        """Chunks near the question, read as the owner, and the opened ledger row. `vector` is (1, 384)."""
+        ...
+
+    async def document(self, work: Work) -> Document | None:
+        """The document that an ingest names; None: it is gone, or its owner may not read it."""
+        ...
+
+    async def store_chunks(self, work: Work, document: Document, chunks: Sequence[NewChunk], *, is_last: bool) -> None:
+        """Writes a page of chunks; the last page removes what no page named. `Superseded`: the document has changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    vectors: Vectors
+    usage: Usage
+
+
+class Embedder(Protocol):
+    """The embedding model. Its name is stored beside each vector; vectors of different models never mix."""
+
+    @property
+    def name(self) -> ModelName: ...
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Unit vectors, one a text, in order. Raises Retryable or Permanent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    model: ModelName
+    messages: tuple[Message, ...]
+    max_output_tokens: int
+    first_token_timeout_s: float
+    total_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The stream's last event. usage is None where the provider sent none."""
+
+    finish: Literal["stop", "length"]
+    usage: Usage | None
+
+
+class ChatModel(Protocol):
+    def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completed]:
+        """Text as it comes, then one Completed.
+
+        Raises Retryable (429, 5xx, timeouts, a cut stream), Permanent, Refused.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the ledger knows of a call before it is made."""
+
+    purpose: str
+    model: ModelName
+    route: str | None = None
+
+
+class Call(Protocol):
+    """An open ledger row."""
+
+    def used(self, usage: Usage) -> None:
+        """Takes the provider's count; without it the call's tokens and cost stay unknown."""
+        ...
+
+    def first_token(self) -> None:
+        """Notes that the first text arrived now."""
+        ...
+
+
+class Ledger(Protocol):
+    """Every model call of an attempt. A call is closed when its block ends: by an exception, as failed."""
+
+    def call(self, opening: Opening, *, opened: str | None = None) -> AbstractAsyncContextManager[Call]:
+        """The call's block. `opened`: the ledger row that claim or context opened; without it one is opened first."""
+        ...
+
+
+class AnswerStream(Protocol):
+    """The text on its way to the client, in order; coalesced into deltas and checkpoints by the machine."""
+
+    async def write(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way to answer: the model and its limits. Jobs name routes, never models."""
+
+    name: str
+    model: ModelName
+    max_output_tokens: int
+    context_budget_tokens: int
+    first_token_timeout_s: float
+    total_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports of one attempt, and the configuration that jobs may read."""
+
+    knowledge: Knowledge
+    embedder: Embedder
+    model: ChatModel
+    ledger: Ledger
+    stream: AnswerStream
+    count_tokens: Callable[[str], int]
+    route: Route
+    prompts: Mapping[str, Template]  # by file name without its ending
+
+
+Job = Callable[[Work, World], Awaitable[Finished]]

@@ -1,0 +1,285 @@
+-- Each state change of a generation is one function, called by the worker in batches with the secret key; cancel and delete are for the owner.
+-- Whoever writes names the attempt it was given (the fencing token); a stale one changes nothing.
+-- Locks are taken in one order everywhere: generations by id, then attempts by id, then calls by id, then spend by tenant. Without it two
+-- batches could deadlock, and PostgREST repeats 40P01 without end.
+-- Batches are jsonb[]: @supabase/lite hands a single jsonb over as a JSON string, an array of them arrives the same on both.
+
+-- claim: queued and due, or running with a lease that ended → running, attempt + 1. Opens the first call of each kind's job in the ledger.
+-- opens: [{"kind", "purpose", "provider", "model", "route"}], at most one per kind.
+create function rowcall.claim_generations_v1(ids uuid[], worker text, lease_s double precision, opens jsonb[] default '{}')
+returns table (id uuid, attempt integer, tries integer, user_id uuid, tenant text, kind text, lane text, input jsonb, options jsonb,
+               created_at timestamptz, call_id uuid)
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  locked uuid[];
+begin
+  -- Lock first, then look, in two statements. A statement sees other tables as of its own start: one that did both could lock a row whose
+  -- claim by another worker had just been committed, not see that worker's lease, and claim it again.
+  locked := array(
+    select g.id from rowcall.generations g
+     where g.id = any (ids) and g.status in ('queued', 'running')
+     order by g.id for no key update skip locked);
+  return query
+  with due as materialized (
+    select g.id from rowcall.generations g
+     where g.id = any (locked)
+       and (g.status = 'queued' and g.run_at <= now()
+            or g.status = 'running' and not exists (
+                 select from rowcall.attempts a where a.generation_id = g.id and a.attempt = g.attempt and a.lease_until > now()))),
+  left_behind as materialized (   -- a renewal may come between the look at the lease and this line: then two run, and the fence lets one finish
+    select a.generation_id, a.attempt from rowcall.attempts a join due d on d.id = a.generation_id
+     where a.outcome is null order by a.generation_id for no key update of a),
+  lost as (
+    update rowcall.attempts a set outcome = 'lost', finished_at = now()
+      from left_behind l where a.generation_id = l.generation_id and a.attempt = l.attempt),
+  abandoned as (
+    update rowcall.calls c set status = 'abandoned', finished_at = now()
+      from (select k.id from rowcall.calls k join left_behind l on l.generation_id = k.generation_id
+             where k.status = 'open' order by k.id for no key update of k) k
+     where c.id = k.id),
+  claimed as (
+    update rowcall.generations g
+       set status = 'running', attempt = g.attempt + 1, tries = g.tries + 1, started_at = coalesce(g.started_at, now()), error = null
+      from due d where g.id = d.id
+    returning g.*),
+  begun as (
+    insert into rowcall.attempts (generation_id, attempt, worker, lease_until)
+    select c.id, c.attempt, claim_generations_v1.worker, now() + make_interval(secs => lease_s) from claimed c),
+  opened as (
+    insert into rowcall.calls (generation_id, user_id, tenant, kind, attempt, purpose, provider, model, route)
+    select c.id, c.user_id, c.tenant, c.kind, c.attempt, o ->> 'purpose', o ->> 'provider', o ->> 'model', o ->> 'route'
+      from claimed c join unnest(opens) o on o ->> 'kind' = c.kind
+    returning calls.generation_id, calls.id)
+  select c.id, c.attempt, c.tries, c.user_id, c.tenant, c.kind, c.lane, c.input, c.options, c.created_at, o.id
+    from claimed c left join opened o on o.generation_id = c.id
+   order by c.id;
+end $$;
+
+-- renew: the leases that a worker says it holds, in one call. Answers those that it does hold, and those that it lost. One that it does not
+-- name ends with its lease: a claim whose reply never came, an outcome that could not be written.
+-- An attempt that is just being settled is locked and answers 'held'.
+create function rowcall.renew_generations_v1(worker text, lease_s double precision, ids uuid[])
+returns table (generation_id uuid, attempt integer, state text)
+language sql set search_path = '' as $$
+  with held as materialized (
+    select a.generation_id, a.attempt from rowcall.attempts a
+     where a.worker = renew_generations_v1.worker and a.generation_id = any (ids) and a.outcome is null
+     order by a.generation_id for no key update skip locked),
+  renewed as (
+    update rowcall.attempts a set lease_until = now() + make_interval(secs => lease_s)
+      from held h where a.generation_id = h.generation_id and a.attempt = h.attempt)
+  select a.generation_id, a.attempt, coalesce(a.outcome, 'held') from rowcall.attempts a
+   where a.worker = renew_generations_v1.worker and a.generation_id = any (ids)
+     and (a.outcome is null or a.outcome in ('lost', 'canceled'))
+$$;
+
+-- checkpoint: the text so far, for clients that lost the stream. [{"id", "attempt", "partial", "offset"}] → the attempts that still run.
+create function rowcall.checkpoint_generations_v1(checkpoints jsonb[]) returns table (id uuid, attempt integer)
+language sql set search_path = '' as $$
+  with given as (
+    select c.* from unnest(checkpoints) e, jsonb_to_record(e) c (id uuid, attempt integer, partial text, "offset" integer)),
+  mine as materialized (
+    select a.generation_id, a.attempt from rowcall.attempts a join given g on g.id = a.generation_id and g.attempt = a.attempt
+     where a.outcome is null order by a.generation_id for no key update of a)
+  update rowcall.attempts a set partial = g.partial, partial_offset = g."offset"
+    from given g join mine m on m.generation_id = g.id and m.attempt = g.attempt
+   where a.generation_id = g.id and a.attempt = g.attempt
+  returning a.generation_id, a.attempt
+$$;
+
+-- The answer into the column that an automation named; what went wrong, or null. It writes as postgres: the asker need not be allowed to
+-- update that column, and `target` can be written by rowcall.generate alone. search_path is the API's: triggers on the user's table run
+-- inside this setting and may name tables without a schema.
+create function rowcall.fill_target(target jsonb, answer text) returns text
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+declare
+  place      text := format('%I.%I', target ->> 'schema', target ->> 'table');
+  same_key   text := (select string_agg(format('t.%1$I = k.%1$I', name), ' and ') from jsonb_object_keys(target -> 'key') name);
+  outer_hops text := coalesce(current_setting('rowcall.hops', true), '');
+  problem    text;
+begin
+  perform set_config('rowcall.hops', ((target ->> 'hops')::integer + 1)::text, true);
+  begin
+    execute format('update %1$s t set %2$I = v.%2$I from jsonb_populate_record(null::%1$s, $1) k, jsonb_populate_record(null::%1$s, $2) v where %3$s',
+                   place, target ->> 'column', same_key)
+      using target -> 'key', jsonb_build_object(target ->> 'column', answer);
+  exception when others then   -- the target is the user's: a constraint of theirs must not lose the answer
+    problem := format('%s (%s)', sqlerrm, sqlstate);
+  end;
+  perform set_config('rowcall.hops', outer_hops, true);
+  return problem;
+end $$;
+
+-- `done` on the row's private topic, after commit. It can overtake deltas that went by HTTP: clients order by offset, and the row decides.
+create function rowcall.send_done(generation_id uuid, attempt integer, status text) returns void
+language plpgsql set search_path = '' as $$
+begin
+  perform realtime.send(jsonb_build_object('attempt', attempt, 'status', status), 'done', 'generation:' || generation_id, true);
+exception when others then   -- the row's own update reaches clients too
+  raise warning 'rowcall: done was not broadcast: % (%)', sqlerrm, sqlstate;
+end $$;
+
+-- finish, fail, refuse: running → succeeded, review | failed | refused.
+-- results: [{"id", "attempt", "status", "answer", "output", "citations", "error", "route", "variant", "prompt_version", "tokens_in",
+--   "tokens_cached", "tokens_out", "cost_usd", "first_token_at", "calls": [closings as in close_calls]}].
+-- Answers for each, in order of id: accepted (false: the attempt was lost; its calls are booked all the same) and problem (why this row could
+-- not be settled while the others were).
+create function rowcall.finish_generations_v1(results jsonb[]) returns table (id uuid, attempt integer, accepted boolean, problem text)
+language plpgsql set search_path = '' as $$
+declare
+  r record;
+  g record;
+  target_problem text;
+begin
+  for r in
+    select x.* from unnest(results) e, jsonb_to_record(e) x (id uuid, attempt integer, status text, answer text, output jsonb, citations jsonb,
+           error jsonb, route text, variant text, prompt_version text, tokens_in integer, tokens_cached integer, tokens_out integer,
+           cost_usd numeric, first_token_at timestamptz)
+     order by x.id
+  loop
+    id := r.id; attempt := r.attempt; accepted := false; problem := null;
+    begin   -- a subtransaction per row: what breaks one leaves the others
+      if r.status is null or r.status not in ('succeeded', 'failed', 'refused', 'review') then
+        raise exception 'status must be succeeded, failed, refused or review, not %', coalesce(r.status, 'null');
+      end if;
+      select t.target into g from rowcall.generations t
+       where t.id = r.id and t.attempt = r.attempt and t.status = 'running' for no key update;
+      if found then
+        target_problem := case when r.status = 'succeeded' and g.target is not null then rowcall.fill_target(g.target, r.answer) end;
+        update rowcall.generations t
+           set status = r.status, answer = r.answer, output = r.output, citations = r.citations, route = r.route, variant = r.variant,
+               error = case when target_problem is null then r.error else jsonb_build_object('code', 'target.failed', 'message', target_problem) end,
+               prompt_version = r.prompt_version, tokens_in = r.tokens_in, tokens_cached = r.tokens_cached, tokens_out = r.tokens_out,
+               cost_usd = r.cost_usd, first_token_at = r.first_token_at, finished_at = now()
+         where t.id = r.id;
+        update rowcall.attempts a set outcome = r.status, error = r.error, finished_at = now()
+         where a.generation_id = r.id and a.attempt = r.attempt;
+        perform rowcall.send_done(r.id, r.attempt, r.status);
+        accepted := true;
+      end if;
+    exception when others then
+      accepted := false;
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+    end;
+    return next;
+  end loop;
+  perform rowcall.close_calls((select array_agg(c) from unnest(results) e, jsonb_array_elements(coalesce(nullif(e -> 'calls', 'null'), '[]')) c));
+end $$;
+
+-- running → queued: shared by retry and release.
+create function rowcall.requeue(entries jsonb[], outcome text, tries_back integer) returns table (id uuid, attempt integer)
+language plpgsql set search_path = '' as $$
+declare
+  r record;
+begin
+  for r in
+    select x.* from unnest(entries) e, jsonb_to_record(e) x (id uuid, attempt integer, wait_s double precision, error jsonb) order by x.id
+  loop
+    update rowcall.generations g
+       set status = 'queued', run_at = now() + make_interval(secs => coalesce(r.wait_s, 0)), error = r.error, tries = g.tries - tries_back
+     where g.id = r.id and g.attempt = r.attempt and g.status = 'running';
+    if found then
+      update rowcall.attempts a set outcome = requeue.outcome, error = r.error, finished_at = now()
+       where a.generation_id = r.id and a.attempt = r.attempt;
+      id := r.id; attempt := r.attempt;
+      return next;
+    end if;
+  end loop;
+  perform rowcall.close_calls((select array_agg(c) from unnest(entries) e, jsonb_array_elements(coalesce(nullif(e -> 'calls', 'null'), '[]')) c));
+end $$;
+
+-- retry: the attempt failed and another may succeed after wait_s seconds. [{"id", "attempt", "wait_s", "error", "calls"}] → those accepted
+create function rowcall.retry_generations_v1(retries jsonb[]) returns table (id uuid, attempt integer)
+language sql set search_path = '' as $$ select * from rowcall.requeue(retries, 'retried', 0) $$;
+
+-- release: the worker stops and hands the attempt back; it does not count as a try. [{"id", "attempt", "calls"}] → those accepted
+create function rowcall.release_generations_v1(releases jsonb[]) returns table (id uuid, attempt integer)
+language sql set search_path = '' as $$ select * from rowcall.requeue(releases, 'released', 1) $$;
+
+-- What should be in Redis: queued rows whose time came grace_s ago, and running rows whose lease ended. Oldest first, by the partial indexes.
+create function rowcall.due_generations_v1(grace_s double precision, max_rows integer)
+returns table (id uuid, attempt integer, kind text, lane text, tenant text)
+language sql stable set search_path = '' as $$
+  (select g.id, g.attempt, g.kind, g.lane, g.tenant from rowcall.generations g
+    where g.status = 'queued' and g.run_at <= now() - make_interval(secs => grace_s)
+    order by g.run_at limit max_rows)
+  union all
+  (select g.id, g.attempt, g.kind, g.lane, g.tenant
+     from (select a.generation_id, a.attempt from rowcall.attempts a
+            where a.outcome is null and a.lease_until <= now() order by a.lease_until limit max_rows) a
+     join rowcall.generations g on g.id = a.generation_id and g.attempt = a.attempt and g.status = 'running')
+$$;
+
+-- cancel: the owner's way to end a row. The running attempt is fenced off; the text that it had checkpointed stays as the answer.
+-- True: canceled now; false: it had ended, or is not the caller's.
+create function rowcall.cancel_generation(id uuid) returns boolean
+language plpgsql security definer set search_path = '' as $$
+declare
+  running integer;
+  partial text;
+begin
+  select g.attempt into running from rowcall.generations g
+   where g.id = cancel_generation.id and g.user_id = auth.uid() and g.status in ('queued', 'running') for no key update;
+  if not found then return false; end if;
+  update rowcall.attempts a set outcome = 'canceled', finished_at = now()
+   where a.generation_id = cancel_generation.id and a.attempt = running and a.outcome is null
+  returning a.partial into partial;
+  update rowcall.generations g set status = 'canceled', answer = partial, finished_at = now() where g.id = cancel_generation.id;
+  perform rowcall.send_done(cancel_generation.id, running, 'canceled');
+  return true;
+end $$;
+
+-- The owner erases a row and everything about it; the ledger keeps its numbers.
+create function rowcall.delete_generation(id uuid) returns boolean
+language sql security definer set search_path = '' as $$
+  with gone as (
+    delete from rowcall.generations g where g.id = delete_generation.id and g.user_id = auth.uid() returning 1)
+  select exists (select from gone)
+$$;
+
+-- How long ended work is kept; prune_v1 deletes what is older, at most max_rows of each table in one call.
+create table rowcall.retention (
+  table_name text     constraint retention_pkey primary key
+                      constraint retention_table_name_check check (table_name in ('generations', 'calls', 'spend')),
+  keep       interval not null constraint retention_keep_check check (keep >= interval '1 hour')
+);
+alter table rowcall.retention enable row level security;
+revoke all on table rowcall.retention from public, anon, authenticated, service_role;
+grant select, insert, update, delete on table rowcall.retention to service_role;
+insert into rowcall.retention (table_name, keep) values ('generations', '90 days'), ('calls', '400 days'), ('spend', '400 days');
+
+create function rowcall.prune_v1(max_rows integer) returns table (table_name text, deleted bigint)
+language plpgsql set search_path = '' as $$
+begin
+  table_name := 'generations';
+  delete from rowcall.generations g where g.id in (
+    select o.id from rowcall.generations o
+     where o.finished_at < now() - (select r.keep from rowcall.retention r where r.table_name = 'generations') order by o.finished_at limit max_rows);
+  get diagnostics deleted = row_count; return next;
+  table_name := 'calls';
+  delete from rowcall.calls c where c.id in (
+    select o.id from rowcall.calls o
+     where o.created_at < now() - (select r.keep from rowcall.retention r where r.table_name = 'calls') order by o.created_at limit max_rows);
+  get diagnostics deleted = row_count; return next;
+  table_name := 'spend';
+  delete from rowcall.spend s where s.day < (now() - (select r.keep from rowcall.retention r where r.table_name = 'spend'))::date;
+  get diagnostics deleted = row_count; return next;
+  table_name := 'answer_cache';
+  delete from rowcall.answer_cache c where c.id in (
+    select o.id from rowcall.answer_cache o where o.expires_at < now() order by o.expires_at limit max_rows);
+  get diagnostics deleted = row_count; return next;
+end $$;
+
+revoke all on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+  rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(jsonb, text), rowcall.send_done(uuid, integer, text),
+  rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
+  rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.cancel_generation(uuid),
+  rowcall.delete_generation(uuid), rowcall.prune_v1(integer)
+  from public, anon, authenticated, service_role;
+grant execute on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+  rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(jsonb, text), rowcall.send_done(uuid, integer, text),
+  rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
+  rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.prune_v1(integer)
+  to service_role;
+grant execute on function rowcall.cancel_generation(uuid), rowcall.delete_generation(uuid) to authenticated;

@@ -1,0 +1,4 @@
+-- Runs after `supabase db reset`. Rowcall needs no seed data; the webhook's address and secret belong into the vault, per project:
+--   select vault.create_secret('https://intake.example.com/webhooks/supabase', 'rowcall_webhook_url');
+--   select vault.create_secret('<a long random text>', 'rowcall_webhook_secret');
+-- Without them no webhook is sent, and the sweeper finds new rows within two seconds.

@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.local.resetting import reset_state
+from worker.local.stack import Stack
+from worker.local.wiring import StackConfig
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # supabase-py 2.34 passes its PostgREST client options that this client calls deprecated.
+    for option in ("timeout", "verify", "proxy"):
+        ignored = f"ignore:The '{option}' parameter is deprecated:DeprecationWarning:supabase"
+        config.addinivalue_line("filterwarnings", ignored)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The embedded Supabase with this repository's migrations, one for the whole run. Tests use rows of their own."""
+    config = StackConfig(state_dir=tmp_path_factory.mktemp("rowcall"), project_dir=REPOSITORY)
+    with Stack(config) as running:
+        yield running
+    reset_state(config.state_dir)

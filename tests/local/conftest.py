@@ -1,0 +1,29 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.local.resetting import reset_state
+
+MIGRATION = """
+create table public.items (id integer primary key, body text);
+alter table public.items enable row level security;
+grant select on public.items to anon;
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one small migration."""
+    folder = tmp_path / "project" / "supabase" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "20260101000000_items.sql").write_text(MIGRATION)
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    """A state folder whose 40 MB do not outlive the test."""
+    folder = tmp_path / "state"
+    yield folder
+    reset_state(folder)

@@ -1,0 +1,181 @@
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from tests.conftest import REPOSITORY
+from tests.waiting import until
+from worker.local.errors import PartDied, StackError
+from worker.local.ports import is_listening
+from worker.local.resetting import reset_state
+from worker.local.stack import Stack
+from worker.local.state import running_project
+from worker.local.wiring import StackConfig
+
+# A supervisor to kill: says what it started, then sleeps.
+SUPERVISOR = """
+import json, sys, time
+from pathlib import Path
+from worker.local.stack import Stack
+from worker.local.state import running_project
+from worker.local.wiring import StackConfig
+
+with Stack(StackConfig(Path(sys.argv[1]), Path(sys.argv[2]))) as stack:
+    pids = {name: stack.process_id(name) for name in stack.running}
+    print(json.dumps({"pids": pids, "url": stack.url}), flush=True)
+    time.sleep(600)
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; an orphan that has ended stays a zombie until its new parent looks."""
+    state = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def not_yet(stack: Stack) -> bool:
+    stack.check()
+    return False
+
+
+@contextmanager
+def supervisor(state: Path, project: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, str(state), str(project)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, json.loads(process.stdout.readline())["pids"]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_second_start_finds_keys_and_data_again(state_dir: Path, project: Path) -> None:
+    config = StackConfig(state_dir, project)
+    with Stack(config) as first:
+        with psycopg.connect(first.db_url) as connection:
+            connection.execute("insert into public.items values (1, 'kept')")
+        redis.Redis.from_url(first.redis_url).set("kept", "yes")
+        keys = (first.publishable_key, first.secret_key, first.jwt_secret)
+
+    with Stack(config) as second:
+        assert (second.publishable_key, second.secret_key, second.jwt_secret) == keys
+        with psycopg.connect(second.db_url) as connection:
+            assert connection.execute("select body from public.items").fetchall() == [("kept",)]
+        assert redis.Redis.from_url(second.redis_url).get("kept") == b"yes"
+
+
+def test_reset_makes_the_next_start_a_first_one(state_dir: Path, project: Path) -> None:
+    config = StackConfig(state_dir, project)
+    with Stack(config) as stack:
+        before = stack.secret_key
+        with psycopg.connect(stack.db_url) as connection:
+            connection.execute("insert into public.items values (1, 'gone')")
+        with pytest.raises(StackError, match="already running"):
+            reset_state(config.state_dir)
+
+    reset_state(config.state_dir)
+
+    assert [entry.name for entry in config.state_dir.iterdir()] == ["lock"]
+    with Stack(config) as stack, psycopg.connect(stack.db_url) as connection:
+        assert stack.secret_key != before
+        assert connection.execute("select count(*) from public.items").fetchone() == (0,)
+
+
+def test_a_second_stack_on_the_same_state_is_refused_and_told_where_the_first_one_is(stack: Stack) -> None:
+    with pytest.raises(StackError, match=f"already running.*{stack.url}"), Stack(stack.config):
+        pass
+    assert "gateway" in stack.running
+
+
+def test_a_taken_port_is_named(stack: Stack, state_dir: Path) -> None:
+    taken = StackConfig(state_dir, REPOSITORY, api_port=stack.wiring.ports.api)
+    with pytest.raises(StackError, match=f"port {taken.api_port} is taken"), Stack(taken):
+        pass
+
+
+def test_only_the_owner_can_read_the_secrets(stack: Stack) -> None:
+    for name in ("secrets.json", "valkey/valkey.conf"):
+        assert stat.S_IMODE((stack.config.state_dir / name).stat().st_mode) == 0o600
+
+
+def test_a_running_stack_is_found_by_its_state(stack: Stack, tmp_path: Path) -> None:
+    assert running_project(stack.config.state_dir) == (stack.url, stack.publishable_key)
+    assert running_project(tmp_path) is None
+    (tmp_path / "lock").touch()
+    assert running_project(tmp_path) is None
+
+
+def test_leaving_ends_every_process(state_dir: Path, project: Path) -> None:
+    with Stack(StackConfig(state_dir, project)) as stack:
+        pids = [stack.process_id(name) for name in stack.running]
+        assert len(pids) == 4
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_part_that_dies_is_reported_with_the_end_of_its_log(state_dir: Path, project: Path) -> None:
+    with Stack(StackConfig(state_dir, project)) as stack:
+        stack.check()
+        os.kill(stack.process_id("valkey"), signal.SIGKILL)
+        until(lambda: "valkey" not in stack.running, "valkey has ended")
+        with pytest.raises(PartDied, match="valkey ended with exit code -9") as death:
+            stack.check()
+    assert "Ready to accept connections" in death.value.log_tail
+
+
+def test_a_part_that_a_test_stopped_is_no_death_and_can_start_again(state_dir: Path, project: Path) -> None:
+    with Stack(StackConfig(state_dir, project)) as stack:
+        redis.Redis.from_url(stack.redis_url).set("kept", "yes")
+        for end in (stack.stop, stack.kill):
+            end("valkey")
+            stack.check()
+            assert not is_listening(stack.wiring.ports.valkey)
+            stack.start("valkey")
+            assert redis.Redis.from_url(stack.redis_url).get("kept") == b"yes"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_the_supervisor(state_dir: Path, project: Path, number: signal.Signals) -> None:
+    with supervisor(state_dir, project) as (process, pids):
+        assert all(alive(pid) for pid in pids.values())
+        process.send_signal(number)
+        process.wait(30)
+        until(lambda: not any(alive(pid) for pid in pids.values()), f"{pids} have ended")
+
+
+def test_servers_that_even_the_watchdog_could_not_end_are_ended_by_the_next_start(
+    state_dir: Path, project: Path
+) -> None:
+    with supervisor(state_dir, project) as (process, pids):
+        os.kill(os.getpgid(pids["valkey"]), signal.SIGKILL)
+        process.kill()
+        process.wait()
+        until(lambda: not (alive(pids["gateway"]) or alive(pids["pg_net"])), "the pipes' end has ended both")
+        assert alive(pids["postgres"])
+        assert alive(pids["valkey"])
+
+        with Stack(StackConfig(state_dir, project)) as stack, psycopg.connect(stack.db_url) as connection:
+            assert connection.execute("select count(*) from public.items").fetchone() == (0,)
+        assert not alive(pids["postgres"])
+        assert not alive(pids["valkey"])
+
+
+def test_a_stack_whose_watchdog_was_killed_says_so(state_dir: Path, project: Path) -> None:
+    with Stack(StackConfig(state_dir, project)) as stack:
+        os.kill(os.getpgid(stack.process_id("valkey")), signal.SIGKILL)
+        with pytest.raises(StackError, match="watchdog"):
+            until(lambda: not_yet(stack), "it is noticed")

@@ -1,0 +1,22 @@
+"""Waiting for something to become true, with a deadline that only a broken system reaches."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+DEADLINE_S = 30.0
+LOOK_EVERY_S = 0.02
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S:.0f} s: {what}"
+        time.sleep(LOOK_EVERY_S)
+
+
+async def async_until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not await holds():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S:.0f} s: {what}"
+        await asyncio.sleep(LOOK_EVERY_S)

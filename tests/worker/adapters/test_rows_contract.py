@@ -1,0 +1,335 @@
+"""`worker.ports.Rows`, in memory and on the embedded Supabase."""
+
+import asyncio
+import math
+from datetime import UTC, datetime
+
+import pytest
+
+from jobs.errors import AttemptLost, Permanent
+from jobs.ports import Finished, ModelName, Opening, Work
+from tests.worker.adapters.grounds import MODEL, Ground, Stored, StoredCall
+from worker.ports import Checkpoint, Closing, Ended, Lease, Requeued, Rows, Unsettleable
+
+ERROR = {"code": "model.limited", "message": "Too many requests."}
+
+
+async def claimed(rows: Rows, id: str) -> Work:
+    work = await rows.claim(id)
+    assert work is not None
+    return work
+
+
+def ended(work: Work, answer: str = "Because.", calls: tuple[Closing, ...] = ()) -> Ended:
+    return Ended(work.id, work.attempt, "succeeded", Finished(answer=answer), None, calls)
+
+
+def closing(call_id: str, *, tokens_in: int | None = 7, cost_usd: float | None = 0.25) -> Closing:
+    return Closing(call_id, "succeeded", MODEL, "fast", 120, 30, tokens_in, 0, 3, 0, cost_usd)
+
+
+# Claim
+
+
+async def test_a_claim_answers_what_the_job_needs(ground: Ground) -> None:
+    user = ground.user()
+    id = ground.insert(input={"question": "why?", "history": []}, user_id=user)
+    work = await claimed(ground.rows("a"), id)
+    assert (work.id, work.attempt, work.tries, work.kind, work.lane) == (id, 1, 1, "answer", "interactive")
+    assert (work.user_id, work.tenant) == (user, user)
+    assert work.input == {"question": "why?", "history": []}
+    assert work.options == {}
+    assert work.created_at.tzinfo is not None
+    assert work.first_call_id is not None
+    assert ground.calls(id) == [StoredCall("embed", "open")]
+
+
+async def test_a_kind_without_an_opening_has_no_first_call(ground: Ground) -> None:
+    work = await claimed(ground.rows("a", opens={"ingest": Opening("embed", MODEL)}), ground.insert())
+    assert work.first_call_id is None
+
+
+async def test_two_concurrent_claims_of_one_row_have_one_winner(ground: Ground) -> None:
+    id = ground.insert()
+    one, other = ground.rows("a"), ground.rows("b")
+    works = await asyncio.gather(*(rows.claim(id) for rows in (one, other, one, other)))
+    assert [work.attempt for work in works if work is not None] == [1]
+    assert ground.stored(id) == Stored("running", 1, 1, outcomes=(None,))
+
+
+async def test_many_workers_claim_every_row_once(ground: Ground) -> None:
+    ids = [ground.insert() for _ in range(30)]
+    workers = [ground.rows(str(n)) for n in range(6)]
+    works = await asyncio.gather(*(rows.claim(id) for rows in workers for id in ids))
+    assert sorted(work.id for work in works if work is not None) == sorted(ids)
+
+
+async def test_a_row_that_is_gone_or_runs_or_ended_or_is_not_due_is_not_given_out(ground: Ground) -> None:
+    rows = ground.rows("a")
+    gone, running, finished, later = (ground.insert(run_in_s=60 * (n == 3)) for n in range(4))
+    ground.delete(gone)
+    await claimed(rows, running)
+    await rows.end(ended(await claimed(rows, finished)))
+    assert [await rows.claim(id) for id in (gone, running, finished, later)] == [None] * 4
+
+
+async def test_an_ended_lease_lets_another_worker_claim_and_the_first_one_hears_that_it_lost(ground: Ground) -> None:
+    id = ground.insert()
+    first, second = ground.rows("a"), ground.rows("b")
+    await claimed(first, id)
+    assert await second.claim(id) is None
+    ground.end_lease(id)
+    work = await claimed(second, id)
+    assert (work.attempt, work.tries) == (2, 2)
+    assert list(await first.renew()) == [Lease(id, 1, "lost")]
+    assert list(await second.renew()) == [Lease(id, 2, "held")]
+    assert [call.status for call in ground.calls(id)].count("abandoned") == 1
+
+
+# Leases
+
+
+async def test_a_renewed_lease_keeps_the_row_from_others(ground: Ground) -> None:
+    id = ground.insert()
+    first, second = ground.rows("a"), ground.rows("b")
+    await claimed(first, id)
+    ground.end_lease(id)
+    assert list(await first.renew()) == [Lease(id, 1, "held")]
+    assert await second.claim(id) is None
+
+
+async def test_a_renewal_shows_that_the_owner_canceled(ground: Ground) -> None:
+    id = ground.insert(user_id=ground.user())
+    rows = ground.rows("a")
+    work = await claimed(rows, id)
+    await rows.checkpoint(Checkpoint(id, work.attempt, "Beca"))
+    ground.cancel(id)
+    assert list(await rows.renew()) == [Lease(id, 1, "canceled")]
+    assert not await rows.end(ended(work))
+    stored = ground.stored(id)
+    assert (stored.status, stored.answer, stored.outcomes) == ("canceled", "Beca", ("canceled",))
+
+
+async def test_a_renewal_names_every_row_that_is_held_and_none_that_was_settled_or_deleted(ground: Ground) -> None:
+    rows = ground.rows("a")
+    assert list(await rows.renew()) == []
+    works = [await claimed(rows, ground.insert()) for _ in range(4)]
+    await rows.end(ended(works[0]))
+    await rows.release(Requeued(works[1].id, 1, ()))
+    ground.delete(works[2].id)
+    assert list(await rows.renew()) == [Lease(works[3].id, 1, "held")]
+
+
+# Checkpoints
+
+
+async def test_a_checkpoint_is_kept_for_clients_that_lost_the_stream(ground: Ground) -> None:
+    id = ground.insert()
+    rows = ground.rows("a")
+    work = await claimed(rows, id)
+    assert await rows.checkpoint(Checkpoint(id, work.attempt, "Be"))
+    assert await rows.checkpoint(Checkpoint(id, work.attempt, "Becau"))
+    assert ground.stored(id).partial == "Becau"
+
+
+async def test_of_two_checkpoints_that_meet_the_later_stays(ground: Ground) -> None:
+    id = ground.insert()
+    rows = ground.rows("a")
+    await claimed(rows, id)
+    assert await asyncio.gather(*(rows.checkpoint(Checkpoint(id, 1, "x" * n)) for n in (1, 2, 3))) == [True] * 3
+    assert ground.stored(id).partial == "xxx"
+
+
+# Ending
+
+
+async def test_finishing_writes_the_answer_and_books_the_calls(ground: Ground) -> None:
+    id = ground.insert()
+    rows = ground.rows("a")
+    work = await claimed(rows, id)
+    assert work.first_call_id is not None
+    second = await rows.open_call(work, Opening("rerank", MODEL))
+    finished = Finished(answer="Because.", output={"n": 1}, citations=({"chunk_id": 3},), route="fast")
+    calls = (closing(work.first_call_id), closing(second, tokens_in=None, cost_usd=None))
+    now = datetime.now(UTC)
+    assert await rows.end(Ended(id, work.attempt, "succeeded", finished, None, calls, now))
+    assert ground.stored(id) == Stored(
+        "succeeded", 1, 1, "Because.", {"n": 1}, tokens_in=7, cost_usd=0.25, outcomes=("succeeded",)
+    )
+    assert ground.calls(id) == [StoredCall("embed", "succeeded", 7), StoredCall("rerank", "succeeded", None)]
+
+
+async def test_numbers_that_nobody_knows_stay_unknown(ground: Ground) -> None:
+    rows = ground.rows("a")
+    work = await claimed(rows, ground.insert())
+    await rows.end(ended(work))
+    stored = ground.stored(work.id)
+    assert (stored.tokens_in, stored.cost_usd) == (None, None)
+
+
+@pytest.mark.parametrize("status", ["failed", "refused"])
+async def test_a_row_that_ends_without_an_answer_says_why(ground: Ground, status: str) -> None:
+    rows = ground.rows("a")
+    work = await claimed(rows, ground.insert())
+    assert await rows.end(Ended(work.id, 1, "failed" if status == "failed" else "refused", None, ERROR, ()))
+    stored = ground.stored(work.id)
+    assert (stored.status, stored.answer, stored.error) == (status, None, ERROR)
+
+
+async def test_a_stale_attempt_changes_nothing_but_the_ledger(ground: Ground) -> None:
+    id = ground.insert()
+    first, second = ground.rows("a"), ground.rows("b")
+    stale = await claimed(first, id)
+    assert stale.first_call_id is not None
+    ground.end_lease(id)
+    await claimed(second, id)
+    before = ground.stored(id)
+    closings = (closing(stale.first_call_id),)
+    assert not await first.checkpoint(Checkpoint(id, stale.attempt, "old"))
+    assert not await first.end(ended(stale, "old", closings))
+    assert not await first.retry(Requeued(id, stale.attempt, closings, 0.0, ERROR))
+    assert not await first.release(Requeued(id, stale.attempt, closings))
+    with pytest.raises(AttemptLost):
+        await first.open_call(stale, Opening("answer", MODEL))
+    assert ground.stored(id) == before
+    assert sorted(call.status for call in ground.calls(id)) == ["open", "succeeded"]
+
+
+async def test_the_calls_of_a_lost_attempt_are_booked_apart(ground: Ground) -> None:
+    id = ground.insert(user_id=ground.user())
+    rows = ground.rows("a")
+    work = await claimed(rows, id)
+    ground.cancel(id)
+    assert work.first_call_id is not None
+    await rows.close_calls(())
+    assert ground.calls(id) == [StoredCall("embed", "open")]
+    for tokens_in in (7, 9):  # a call is closed once
+        await rows.close_calls((closing(work.first_call_id, tokens_in=tokens_in),))
+    assert ground.calls(id) == [StoredCall("embed", "succeeded", 7)]
+    with pytest.raises(Permanent):
+        await rows.close_calls((closing(work.first_call_id, tokens_in=2**31),))
+
+
+async def test_an_end_that_comes_twice_is_accepted_once(ground: Ground) -> None:
+    rows = ground.rows("a")
+    work = await claimed(rows, ground.insert())
+    assert work.first_call_id is not None
+    row = ended(work, calls=(closing(work.first_call_id),))
+    assert sorted(await asyncio.gather(rows.end(row), rows.end(row))) == [False, True]
+    assert not await rows.end(ended(work, "another"))
+    assert ground.stored(work.id).answer == "Because."
+
+
+async def test_a_bad_row_in_a_batch_leaves_the_others(ground: Ground) -> None:
+    rows = ground.rows("a")
+    works = [await claimed(rows, ground.insert()) for _ in range(9)]
+    bad = works[4]
+    assert bad.first_call_id is not None
+    too_many = (closing(bad.first_call_id, tokens_in=2**31),)
+    endings = [ended(work, calls=too_many if work is bad else ()) for work in works]
+    results = await asyncio.gather(*(rows.end(row) for row in endings), return_exceptions=True)
+    assert isinstance(results.pop(4), Unsettleable)
+    assert results == [True] * 8
+    assert ground.stored(bad.id).status == "running"
+    assert await rows.end(Ended(bad.id, bad.attempt, "failed", None, ERROR, ()))
+
+
+@pytest.mark.parametrize("output", [{"n": math.nan}, {"when": datetime(2026, 1, 1, tzinfo=UTC)}, {"n": {1, 2}}])
+async def test_what_is_no_json_is_unsettleable(ground: Ground, output: dict[str, object]) -> None:
+    rows = ground.rows("a")
+    work = await claimed(rows, ground.insert())
+    with pytest.raises(Unsettleable, match="no JSON"):
+        await rows.end(Ended(work.id, 1, "succeeded", Finished(output=output), None, ()))
+    assert ground.stored(work.id).status == "running"
+
+
+async def test_text_that_postgres_cannot_hold_is_mended_and_costs_no_answer(ground: Ground) -> None:
+    rows = ground.rows("a")
+    work = await claimed(rows, ground.insert())
+    assert await rows.checkpoint(Checkpoint(work.id, 1, "a\0"))
+    assert ground.stored(work.id).partial == "a\ufffd"
+    finished = Finished(answer="a\0b\ud83d", citations=({"quote": "\0"},))
+    assert await rows.end(Ended(work.id, 1, "succeeded", finished, None, ()))
+    assert ground.stored(work.id).answer == "a\ufffdb\ufffd"
+
+
+# Sending back
+
+
+async def test_a_retry_queues_the_row_again_after_its_wait(ground: Ground) -> None:
+    rows = ground.rows("a")
+    id = ground.insert()
+    work = await claimed(rows, id)
+    assert work.first_call_id is not None
+    assert await rows.retry(Requeued(id, 1, (closing(work.first_call_id),), 3600.0, ERROR))
+    assert ground.stored(id) == Stored("queued", 1, 1, error=ERROR, outcomes=("retried",))
+    assert ground.calls(id) == [StoredCall("embed", "succeeded", 7)]
+    assert await rows.claim(id) is None
+    ground.come_due(id)
+    work = await claimed(rows, id)
+    assert (work.attempt, work.tries) == (2, 2)
+    assert ground.stored(id).error is None
+
+
+async def test_a_release_gives_the_try_back_and_the_row_may_run_at_once(ground: Ground) -> None:
+    first, second = ground.rows("a"), ground.rows("b")
+    id = ground.insert()
+    await claimed(first, id)
+    assert await first.release(Requeued(id, 1, ()))
+    assert ground.stored(id) == Stored("queued", 1, 0, outcomes=("released",))
+    work = await claimed(second, id)
+    assert (work.attempt, work.tries) == (2, 1)
+
+
+# The sweep and the ledger
+
+
+async def test_due_lists_exactly_what_should_be_in_the_queue(ground: Ground) -> None:
+    rows = ground.rows("a")
+    queued, later, running, orphaned, finished, canceled = (
+        ground.insert(run_in_s=60 * (n == 1), user_id=ground.user()) for n in range(6)
+    )
+    for id in (running, orphaned):
+        await claimed(rows, id)
+    ground.end_lease(orphaned)
+    await rows.end(ended(await claimed(rows, finished)))
+    ground.cancel(canceled)
+    hints = {hint.id: hint for hint in await rows.due(grace_s=0.0, max_rows=10_000)}
+    assert {queued, orphaned} <= hints.keys()
+    assert not {later, running, finished, canceled} & hints.keys()
+    assert (hints[queued].attempt, hints[orphaned].attempt) == (0, 1)
+    assert (hints[queued].kind, hints[queued].lane) == ("answer", "interactive")
+    assert hints[queued].tenant is not None
+
+
+async def test_due_leaves_young_rows_alone_and_keeps_to_its_limit(ground: Ground) -> None:
+    rows = ground.rows("a")
+    ids = {ground.insert() for _ in range(3)}
+    young = await rows.due(grace_s=3600.0, max_rows=10_000)
+    assert not ids & {hint.id for hint in young}
+    assert len(await rows.due(grace_s=0.0, max_rows=2)) <= 4  # two queued, two orphaned
+
+
+async def test_ledger_rows_that_are_opened_together_go_to_their_own_generations(ground: Ground) -> None:
+    rows = ground.rows("a", opens={})
+    works = [await claimed(rows, ground.insert()) for _ in range(6)]
+    models = [ModelName("p", f"m{n}") for n in range(6)]
+    openings = zip(works, models, strict=True)
+    ids = await asyncio.gather(
+        *(rows.open_call(work, Opening(f"step_{model.model}", model)) for work, model in openings)
+    )
+    assert len(set(ids)) == 6
+    for work, model in zip(works, models, strict=True):
+        assert ground.calls(work.id) == [StoredCall(f"step_{model.model}", "open")]
+
+
+async def test_a_call_cannot_be_opened_for_a_row_that_ended_though_others_in_the_batch_can(ground: Ground) -> None:
+    rows = ground.rows("a")
+    done, running = [await claimed(rows, ground.insert()) for _ in range(2)]
+    await rows.end(ended(done))
+    opening = Opening("answer", MODEL)
+    results = await asyncio.gather(
+        rows.open_call(done, opening), rows.open_call(running, opening), return_exceptions=True
+    )
+    assert isinstance(results[0], AttemptLost)
+    assert isinstance(results[1], str)

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from jobs.ports import ModelName
+from worker.settings import ConfigurationError, load
+
+REPOSITORY = Path(__file__).parents[2]
+ENVIRONMENT = {
+    "SUPABASE_URL": "https://project.supabase.co",
+    "SUPABASE_SECRET_KEY": "sb_secret_x",
+    "OPENAI_API_KEY": "sk-x",
+    "ROWCALL_CONFIG": str(REPOSITORY / "rowcall.toml"),
+}
+
+
+def test_the_shipped_configuration_is_valid_and_prices_its_models() -> None:
+    settings = load(ENVIRONMENT)
+    assert settings.route("default").model in settings.prices
+    assert ModelName(settings.embedding.provider, settings.embedding.model) in settings.prices
+    assert settings.providers["openai"].base_url == "https://api.openai.com/v1"
+
+
+def test_the_local_model_answers_and_embeds_unless_answers_are_live() -> None:
+    local = ENVIRONMENT | {"ROWCALL_LOCAL_MODEL_URL": "http://127.0.0.1:9/v1"}
+    offline = load({k: v for k, v in local.items() if k != "OPENAI_API_KEY"})
+    live = load(local | {"ROWCALL_LIVE": "true"})
+    assert offline.route("default").model == ModelName("local", "rowcall-local")
+    assert offline.providers.keys() == {"local"}
+    assert live.route("default").model.provider == "openai"
+    assert offline.embedding == live.embedding
+    assert live.embedding.model == "all-MiniLM-L6-v2"
+
+
+def test_two_webhook_secrets_are_valid_while_they_are_rotated() -> None:
+    assert load(ENVIRONMENT | {"ROWCALL_WEBHOOK_SECRET": "new,old"}).webhook_secrets == ("new", "old")
+    assert load(ENVIRONMENT).webhook_secrets == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("[worker]\nconcurrency = 0\n", "worker.concurrency"),
+        ("[worker]\nconcurency = 5\n", "worker.concurency"),
+        (
+            "[routes.default]\nprovider = 'nobody'\nmodel = 'm'\nmax_output_tokens = 1\ncontext_budget_tokens = 100\n",
+            "'nobody'",
+        ),
+        ("[worker\n", "line"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place_and_what_is_wrong(change: str, says: str, tmp_path: Path) -> None:
+    base = (
+        "[providers.openai]\nbase_url = 'https://x'\napi_key_env = 'OPENAI_API_KEY'\n"
+        "[embedding]\nprovider = 'openai'\nmodel = 'e'\n"
+    )
+    route = "[routes.default]\nprovider = 'openai'\nmodel = 'm'\nmax_output_tokens = 1\ncontext_budget_tokens = 100\n"
+    path = tmp_path / "rowcall.toml"
+    path.write_text(base + (change if "[routes" in change else route + change))
+    with pytest.raises(ConfigurationError, match="rowcall.toml") as refused:
+        load(ENVIRONMENT | {"ROWCALL_CONFIG": str(path)})
+    assert says in str(refused.value)
+
+
+def test_a_wrong_secret_is_named_but_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match="SUPABASE_SECRET_KEY"):
+        load({k: v for k, v in ENVIRONMENT.items() if k != "SUPABASE_SECRET_KEY"})
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        load(ENVIRONMENT | {"OPENAI_API_KEY": ""})
+    with pytest.raises(ConfigurationError) as refused:
+        load(ENVIRONMENT | {"REDIS_URL": "http://:password@host"})
+    assert "REDIS_URL" in str(refused.value)

@@ -1,0 +1,109 @@
+"""Schema `rowcall` through the supabase SDK: its functions called, and what their errors mean for a job."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from postgrest.exceptions import APIError
+from supabase import AsyncClient, AsyncClientOptions
+
+from jobs.errors import AttemptLost, JobError, Permanent, Retryable, Superseded
+from worker.storable import storable
+
+SCHEMA = "rowcall"
+
+
+class QueryFailed(Retryable):
+    """The database gave up on this very call (HTTP 500). In a batch one item may be the cause: a slow target, say."""
+
+
+class ValuesRefused(Permanent):
+    """Postgres refused the values of this call, with an SQLSTATE."""
+
+
+class Database:
+    """Made by `connected`. Errors name the function and a code, never an argument or a row."""
+
+    def __init__(self, http: httpx.AsyncClient, supabase: AsyncClient) -> None:
+        self.http = http
+        self._schema = supabase.schema(SCHEMA)
+
+    async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        """The function's answer as JSON. Raises Retryable, Permanent, AttemptLost or Superseded."""
+        try:
+            answer = await self._schema.rpc(function, storable(arguments)).execute()
+        except (httpx.HTTPError, APIError) as error:
+            raise translated(error, function) from error
+        return answer.data
+
+    async def select(self, table: str, column: str, matching: Mapping[str, str | int]) -> list[Any]:
+        """That column of the rows whose columns equal the values given. Raises Retryable or Permanent."""
+        query = self._schema.from_(table).select(column)
+        for name, value in matching.items():
+            query = query.eq(name, value)
+        try:
+            answer = await query.execute()
+        except (httpx.HTTPError, APIError) as error:
+            raise translated(error, table) from error
+        rows: Any = answer.data
+        return [row[column] for row in rows]
+
+
+@asynccontextmanager
+async def connected(url: str, secret_key: str, *, timeout_s: float = 10.0) -> AsyncIterator[Database]:
+    """Connections that are kept alive while the block runs. `timeout_s` bounds connecting, each read and each write."""
+    # HTTP/1.1: one connection for all calls, as with HTTP/2, is one that all calls lose together.
+    limits = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=60.0)
+    hooks = {"response": [raise_when_unavailable]}
+    async with httpx.AsyncClient(timeout=timeout_s, limits=limits, event_hooks=hooks) as http:
+        options = AsyncClientOptions(
+            httpx_client=http,
+            auto_refresh_token=False,
+            persist_session=False,
+            postgrest_client_retry=False,  # one owner of retries: the executor, and SupabaseRows for write-backs
+        )
+        yield Database(http, AsyncClient(url, secret_key, options))
+
+
+async def raise_when_unavailable(response: httpx.Response) -> None:
+    """The SDK's errors lose the HTTP status, which alone tells an outage from a refusal."""
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+        await response.aread()  # otherwise the connection could not be kept
+        response.raise_for_status()
+
+
+def translated(error: httpx.HTTPError | APIError, called: str) -> JobError:
+    match error:
+        case httpx.HTTPStatusError(response=response) if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            return QueryFailed("database.failed", f"{called} answered HTTP 500")
+        case httpx.HTTPStatusError(response=response):
+            message = f"{called} answered HTTP {response.status_code}"
+            return Retryable("database.unavailable", message, wait_s=retry_after_s(response))
+        case httpx.HTTPError():
+            return Retryable("database.unavailable", f"{called}: {type(error).__name__}")
+        case _:
+            return refusal(error, called)
+
+
+def refusal(error: APIError, called: str) -> JobError:
+    """Our functions say what happened at the start of a message with code PT409; every other text may quote a row."""
+    happened = (error.message or "").partition(":")[0] if error.code == "PT409" else None
+    match happened:
+        case "attempt.lost":
+            return AttemptLost(f"{called} says so")
+        case "document.superseded":
+            return Superseded(f"{called} says so")
+        case "document.incomplete":  # its chunks were deleted meanwhile: another attempt reads and embeds them again
+            return Retryable("document.incomplete", "chunks have lost their embeddings")
+    if (error.code or "").startswith("PGRST2"):  # function or table not found: a deployment under way, a stale cache
+        return Retryable("database.outdated", f"{called} is not there ({error.code})")
+    refused = ValuesRefused if re.fullmatch(r"[0-9A-Z]{5}", error.code or "") else Permanent
+    return refused("database.refused", f"{called} was refused ({error.code})")
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """The header's seconds; its other form, a date, is not used by these servers."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None

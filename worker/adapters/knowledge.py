@@ -1,0 +1,104 @@
+"""Documents and chunks on Supabase, read and written in the name of a generation's owner. Each call is of its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.decisions.fusion import Candidate
+from jobs.ports import Context, Document, Embedding, Example, ModelName, NewChunk, Opening, StoredChunk, Vectors, Work
+from worker.adapters import write_backs
+from worker.adapters.database import Database
+
+
+class SupabaseKnowledge:
+    """`jobs.ports.Knowledge`. `embedding_model`: the model that made the vectors it is given."""
+
+    def __init__(self, database: Database, *, embedding_model: ModelName) -> None:
+        self._database = database
+        self._embedding_model = embedding_model.model
+
+    async def context(
+        self, work: Work, question: str, vector: Vectors, opens: Opening, *, max_chunks: int, max_examples: int
+    ) -> Context:
+        arguments = {
+            "generation_id": work.id,
+            "attempt": work.attempt,
+            "question": question,
+            "query_embedding": literal(vector[0]),
+            "embedding_model": self._embedding_model,
+            "max_chunks": max_chunks,
+            "max_examples": max_examples,
+            "opens": [write_backs.opening(opens)],
+        }
+        found = await self._database.call("context_v1", arguments)
+        return Context(
+            candidates=tuple(candidate_of(row) for row in found["chunks"]),
+            examples=tuple(Example(row["question"], row["answer"], row["similarity"]) for row in found["examples"]),
+            other_model=found["other_model"],
+            call_id=found["call_id"],
+        )
+
+    async def document(self, work: Work) -> Document | None:
+        row = await self._database.call("read_document_v1", {"generation_id": work.id, "attempt": work.attempt})
+        return None if row is None else document_of(row)
+
+    async def store_chunks(self, work: Work, document: Document, chunks: Sequence[NewChunk], *, is_last: bool) -> None:
+        arguments = {
+            "generation_id": work.id,
+            "attempt": work.attempt,
+            "revision": document.revision,
+            "embedding_model": self._embedding_model,
+            "chunks": [row_of(chunk) for chunk in chunks],
+            "is_last": is_last,
+        }
+        await self._database.call("store_chunks_v1", arguments)
+
+
+def literal(vector: Embedding) -> str:
+    """The vector as pgvector reads it, `[0.1,-0.25,…]`: seven digits carry a float32 to its last bit or two."""
+    return "[" + ",".join(f"{number:.7g}" for number in vector.tolist()) + "]"
+
+
+def row_of(chunk: NewChunk) -> dict[str, Any]:
+    return {
+        "ordinal": chunk.ordinal,
+        "content": chunk.content,
+        "heading_path": list(chunk.heading_path),
+        "start_char": chunk.start_char,
+        "end_char": chunk.end_char,
+        "tokens": chunk.tokens,
+        "metadata": dict(chunk.metadata),
+        "content_hash": chunk.content_hash,
+        "occurrence": chunk.occurrence,
+        "embedding": None if chunk.embedding is None else literal(chunk.embedding),
+    }
+
+
+def candidate_of(row: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        chunk_id=row["id"],
+        document_id=row["document_id"],
+        ordinal=row["ordinal"],
+        title=row["title"],
+        source=row["source"],
+        heading_path=tuple(row["heading_path"]),
+        content=row["content"],
+        tokens=row["tokens"],
+        similarity=row["similarity"],
+        text_rank=row["text_rank"],
+        vector_position=row["vector_position"],
+        text_position=row["text_position"],
+        metadata=row["metadata"],
+    )
+
+
+def document_of(row: Mapping[str, Any]) -> Document:
+    return Document(
+        id=row["id"],
+        title=row["title"],
+        source=row["source"],
+        media_type=row["media_type"],
+        content=row["content"],
+        metadata=row["metadata"],
+        revision=row["revision"],
+        chunks=tuple(StoredChunk(c["content_hash"], c["occurrence"], c["embedding_model"]) for c in row["chunks"]),
+    )

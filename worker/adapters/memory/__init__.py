@@ -1,0 +1,18 @@
+"""Every port in memory, faithful to the real ones: for tests of jobs and of the machine, without a server."""
+
+from worker.adapters.memory.broadcast import MemoryBroadcast
+from worker.adapters.memory.database import MemoryDatabase
+from worker.adapters.memory.knowledge import MemoryKnowledge
+from worker.adapters.memory.models import HashEmbedder, ScriptedModel
+from worker.adapters.memory.queue import MemoryQueue
+from worker.adapters.memory.rows import MemoryRows
+
+__all__ = [
+    "HashEmbedder",
+    "MemoryBroadcast",
+    "MemoryDatabase",
+    "MemoryKnowledge",
+    "MemoryQueue",
+    "MemoryRows",
+    "ScriptedModel",
+]

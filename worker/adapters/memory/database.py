@@ -1,0 +1,171 @@
+"""The tables of schema rowcall in memory. What may happen to them is what the SQL functions of the same names do."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobs.ports import Document, Json, NewChunk, Opening
+from worker.adapters.write_backs import Row
+from worker.lifecycle import Status, move_is_allowed
+from worker.settling import Error
+
+INT4_MAX = 2**31 - 1
+
+
+@dataclass(slots=True)
+class Attempt:
+    worker: str
+    lease_until: datetime
+    outcome: str | None = None
+    partial: str | None = None
+    partial_offset: int = 0
+
+
+@dataclass(slots=True)
+class Generation:
+    id: str
+    kind: str
+    input: Json
+    options: Json
+    lane: str
+    user_id: str | None
+    tenant: str | None
+    created_at: datetime
+    run_at: datetime
+    status: Status = "queued"
+    attempt: int = 0
+    tries: int = 0
+    error: Error | None = None
+    result: Row = field(default_factory=dict)  # what the write-back that ended it said
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+
+    def move(self, after: Status) -> None:
+        if not move_is_allowed(self.status, after):
+            raise ValueError(f"status cannot move from {self.status} to {after}")
+        self.status = after
+
+
+@dataclass(slots=True)
+class LedgerRow:
+    id: str
+    generation_id: str
+    attempt: int
+    opening: Opening
+    status: str = "open"
+    closing: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptChunk:
+    id: int
+    document_id: str
+    revision: int
+    chunk: NewChunk
+    embedding_model: str | None
+
+
+@dataclass(slots=True)
+class KeptDocument:
+    document: Document
+    user_id: str | None
+    ingested_revision: int | None = None
+    chunk_count: int | None = None
+
+
+class MemoryDatabase:
+    """Shared by the adapters of one test, or of several workers in it. `now` is the database's clock."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.now = now
+        self.generations: dict[str, Generation] = {}
+        self.calls: dict[str, LedgerRow] = {}
+        self.documents: dict[str, KeptDocument] = {}
+        self.chunks: dict[tuple[str, str, int], KeptChunk] = {}  # by document, hash and occurrence
+        self._chunk_ids = 0
+
+    def insert(
+        self,
+        *,
+        kind: str = "answer",
+        input: Json,
+        options: Json | None = None,
+        lane: str = "interactive",
+        user_id: str | None = None,
+        run_in_s: float = 0.0,
+    ) -> str:
+        """A queued generation's id."""
+        now = self.now()
+        id = str(uuid.uuid4())
+        self.generations[id] = Generation(
+            id=id,
+            kind=kind,
+            input=input,
+            options=options or {},
+            lane=lane,
+            user_id=user_id,
+            tenant=user_id,
+            created_at=now,
+            run_at=now + timedelta(seconds=run_in_s),
+        )
+        return id
+
+    def cancel(self, id: str) -> bool:
+        """True: canceled now; its partial text stays as the answer."""
+        generation = self.generations.get(id)
+        if generation is None or generation.status not in {"queued", "running"}:
+            return False
+        attempt = generation.attempts.get(generation.attempt)
+        partial = None
+        if attempt is not None and attempt.outcome is None:
+            attempt.outcome, partial = "canceled", attempt.partial
+        generation.move("canceled")
+        generation.result = {"answer": partial}
+        return True
+
+    def delete(self, id: str) -> None:
+        """Erases the row; the ledger stays."""
+        self.generations.pop(id, None)
+
+    def held(self, id: str, attempt: int) -> Generation | None:
+        """The generation, if it is running this attempt."""
+        generation = self.generations.get(id)
+        if generation is None or generation.status != "running" or generation.attempt != attempt:
+            return None
+        return generation
+
+    def open_call(self, generation: Generation, opening: Opening) -> str:
+        row = LedgerRow(str(uuid.uuid4()), generation.id, generation.attempt, opening)
+        self.calls[row.id] = row
+        return row.id
+
+    def close_calls(self, closings: Sequence[Row]) -> None:
+        """A call is closed once; also for an attempt that was lost, since its tokens were used."""
+        for closing in closings:
+            call = self.calls.get(closing["id"])
+            if call is not None and call.status in {"open", "abandoned"}:
+                call.status, call.closing = closing["status"], closing
+
+    def add_document(self, document: Document, *, user_id: str | None) -> None:
+        """A new document, or the next revision of one."""
+        self.documents[document.id] = KeptDocument(document, user_id)
+
+    def next_chunk_id(self) -> int:
+        self._chunk_ids += 1
+        return self._chunk_ids
+
+
+def integers_fit(row: Any) -> bool:
+    """Whether every integer of a JSON value fits Postgres' integer: what makes it refuse a row's tokens."""
+    match row:
+        case bool():
+            return True
+        case int():
+            return -INT4_MAX - 1 <= row <= INT4_MAX
+        case dict():
+            return all(integers_fit(member) for name, member in row.items() if name not in {"output", "citations"})
+        case list():
+            return all(integers_fit(member) for member in row)
+        case _:
+            return True

@@ -1,0 +1,61 @@
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import numpy as np
+
+from jobs.ports import ChatRequest, Completed, Embedded, Embedding, ModelName, TextDelta, Usage, Vectors
+
+DIMENSIONS = 384
+HASH = ModelName("memory", "hash")
+
+Event = TextDelta | Completed | Exception
+
+
+class ScriptedModel:
+    """`jobs.ports.ChatModel` that plays one script a request: it yields the events and raises the errors.
+
+    `requests` keeps what was asked.
+    """
+
+    def __init__(self, *scripts: Iterable[Event]) -> None:
+        self.requests: list[ChatRequest] = []
+        self._scripts = list(scripts)
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completed]:
+        self.requests.append(request)
+        if not self._scripts:
+            raise AssertionError("the script has no further request")
+        for event in self._scripts.pop(0):
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+
+class HashEmbedder:
+    """`jobs.ports.Embedder` without a model: texts that share words are near each other. `texts`: what it embedded."""
+
+    def __init__(self, name: ModelName = HASH) -> None:
+        self._name = name
+        self.texts: list[str] = []
+
+    @property
+    def name(self) -> ModelName:
+        return self._name
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        self.texts += texts
+        vectors: Vectors = np.stack([unit_vector(text) for text in texts])
+        return Embedded(vectors, Usage(tokens_in=sum(len(text.split()) for text in texts)))
+
+
+def unit_vector(text: str) -> Embedding:
+    """(384,), unit length: the sum of a random direction for each word, and a little of one for the whole text."""
+    total = 0.01 * direction(text)
+    for word in text.lower().split():
+        total = total + direction(word)
+    return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+def direction(word: str) -> Embedding:
+    seed = int.from_bytes(hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()[:8])
+    return np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)

@@ -1,0 +1,151 @@
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from jobs.errors import AttemptLost, Permanent
+from jobs.ports import Opening, Work
+from worker.adapters import write_backs
+from worker.adapters.memory.database import Attempt, Generation, MemoryDatabase, integers_fit
+from worker.lifecycle import Status
+from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Requeued, Unsettleable
+from worker.storable import storable
+
+
+class MemoryRows:
+    """`worker.ports.Rows` for one worker on a `MemoryDatabase` that it may share with others."""
+
+    def __init__(self, database: MemoryDatabase, *, worker: str, lease_s: float, opens: Mapping[str, Opening]) -> None:
+        self.database = database
+        self._worker = worker
+        self._lease = timedelta(seconds=lease_s)
+        self._opens = opens
+        self._held: set[tuple[str, int]] = set()
+
+    async def claim(self, id: str) -> Work | None:
+        now = self.database.now()
+        generation = self.database.generations.get(id)
+        if generation is None or not self._is_due(generation):
+            return None
+        self._leave_behind(generation)
+        generation.move("running")
+        generation.attempt += 1
+        generation.tries += 1
+        generation.error = None
+        generation.attempts[generation.attempt] = Attempt(self._worker, now + self._lease)
+        self._held.add((id, generation.attempt))
+        opening = self._opens.get(generation.kind)
+        first_call_id = None if opening is None else self.database.open_call(generation, opening)
+        return work_of(generation, first_call_id)
+
+    async def renew(self) -> Sequence[Lease]:
+        leases = tuple(lease for key in sorted(self._held) if (lease := self._renewed(*key)) is not None)
+        self._held -= {(lease.id, lease.attempt) for lease in leases if lease.state != "held"}
+        return leases
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> bool:
+        attempt = self._attempt(checkpoint.id, checkpoint.attempt)
+        if attempt is None or attempt.outcome is not None:
+            return False
+        row = storable(write_backs.checkpoint(checkpoint))
+        attempt.partial, attempt.partial_offset = row["partial"], row["offset"]
+        return True
+
+    async def end(self, ended: Ended) -> bool:
+        row = storable(write_backs.ended(ended))
+        if not integers_fit(row):
+            raise Unsettleable("the database refused the row (22003)")
+        accepted = self._settle(ended.id, ended.attempt, ended.status, ended.status)
+        if accepted is not None:
+            accepted.result, accepted.error = row, row["error"]
+        self.database.close_calls(row["calls"])
+        return accepted is not None
+
+    async def retry(self, requeued: Requeued) -> bool:
+        return self._requeue(requeued, "retried", tries_back=0)
+
+    async def release(self, requeued: Requeued) -> bool:
+        return self._requeue(requeued, "released", tries_back=1)
+
+    async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
+        now = self.database.now()
+        latest = now - timedelta(seconds=grace_s)
+        rows = self.database.generations.values()
+        queued = sorted((g for g in rows if g.status == "queued" and g.run_at <= latest), key=lambda g: g.run_at)
+        running = [g for g in rows if g.status == "running" and g.attempts[g.attempt].lease_until <= now]
+        running.sort(key=lambda g: g.attempts[g.attempt].lease_until)
+        found = queued[:max_rows] + running[:max_rows]
+        return tuple(Hint(g.id, g.attempt, g.kind, g.lane, g.tenant) for g in found)
+
+    async def open_call(self, work: Work, opening: Opening) -> str:
+        generation = self.database.held(work.id, work.attempt)
+        if generation is None:
+            raise AttemptLost("no ledger row was opened for it")
+        return self.database.open_call(generation, opening)
+
+    async def close_calls(self, calls: Sequence[Closing]) -> None:
+        rows = [write_backs.closing(call) for call in calls]
+        if not integers_fit(rows):
+            raise Permanent("database.refused", "close_calls_v1 was refused (22003)")
+        self.database.close_calls(rows)
+
+    def _is_due(self, generation: Generation) -> bool:
+        now = self.database.now()
+        if generation.status == "queued":
+            return generation.run_at <= now
+        return generation.status == "running" and generation.attempts[generation.attempt].lease_until <= now
+
+    def _leave_behind(self, generation: Generation) -> None:
+        """The attempt whose lease ended is lost, its open calls are abandoned."""
+        for attempt in generation.attempts.values():
+            attempt.outcome = attempt.outcome or "lost"
+        for call in self.database.calls.values():
+            if call.generation_id == generation.id and call.status == "open":
+                call.status = "abandoned"
+
+    def _attempt(self, id: str, number: int) -> Attempt | None:
+        generation = self.database.generations.get(id)
+        return None if generation is None else generation.attempts.get(number)
+
+    def _renewed(self, id: str, number: int) -> Lease | None:
+        attempt = self._attempt(id, number)
+        match None if attempt is None else attempt.outcome:
+            case "lost" | "canceled" as state:
+                return Lease(id, number, state)
+            case None if attempt is not None:
+                attempt.lease_until = self.database.now() + self._lease
+                return Lease(id, number, "held")
+            case _:
+                return None
+
+    def _settle(self, id: str, number: int, after: Status, outcome: str) -> Generation | None:
+        self._held.discard((id, number))
+        generation = self.database.held(id, number)
+        if generation is not None:
+            generation.move(after)
+            generation.attempts[number].outcome = outcome
+        return generation
+
+    def _requeue(self, requeued: Requeued, outcome: str, *, tries_back: int) -> bool:
+        row = storable(write_backs.requeued(requeued))
+        generation = self._settle(requeued.id, requeued.attempt, "queued", outcome)
+        if generation is not None:
+            generation.run_at = self.database.now() + timedelta(seconds=requeued.wait_s)
+            generation.error = row["error"]
+            generation.tries -= tries_back
+        self.database.close_calls(row["calls"])
+        return generation is not None
+
+
+def work_of(generation: Generation, first_call_id: str | None) -> Work:
+    return Work(
+        id=generation.id,
+        attempt=generation.attempt,
+        tries=generation.tries,
+        kind=generation.kind,
+        lane=generation.lane,
+        tenant=generation.tenant,
+        user_id=generation.user_id,
+        input=generation.input,
+        options=generation.options,
+        created_at=generation.created_at,
+        first_call_id=first_call_id,
+    )

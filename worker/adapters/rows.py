@@ -1,0 +1,254 @@
+"""Rows of generations and of the ledger on Supabase; calls that meet share a round trip."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from jobs.errors import AttemptLost, JobError, Retryable
+from jobs.ports import Opening, Work
+from worker.adapters import write_backs
+from worker.adapters.database import Database, QueryFailed, ValuesRefused
+from worker.batching import Batcher
+from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Requeued, Unsettleable
+from worker.settling import Policy, backoff_s
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Key = tuple[str, int]  # a generation's id and its attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often, at most, calls of one kind begin while traffic lasts. The first after a pause begins at once."""
+
+    claim_s: float = 0.05
+    open_call_s: float = 0.05
+    settle_s: float = 0.1
+    checkpoint_s: float = 0.25
+
+
+BACKOFF = Policy(backoff_base_s=0.2, backoff_cap_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """How long a write-back is tried again while the database cannot be reached."""
+
+    give_up_after_s: float = 60.0
+    backoff: Policy = BACKOFF
+    monotonic_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+
+
+class SupabaseRows:
+    """`worker.ports.Rows` for one worker process.
+
+    `worker` names the process: no two live ones may share it. `opens` says which ledger row a claim opens for each kind
+    of job. A renewal extends only what was claimed here and is not settled yet: a claim whose reply was lost, or an
+    attempt whose outcome could not be recorded, ends with its lease and runs again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: str,
+        lease_s: float,
+        opens: Mapping[str, Opening],
+        intervals: Intervals = Intervals(),
+        persistence: Persistence = Persistence(),
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._lease_s = lease_s
+        self._opens = [{"kind": kind, **write_backs.opening(opening)} for kind, opening in opens.items()]
+        self._persistence = persistence
+        self._held: set[Key] = set()
+        settle_s = intervals.settle_s
+        self._claims = Batcher(isolated(self._claim), interval_s=intervals.claim_s)
+        self._openings = Batcher(isolated(self._open_calls), interval_s=intervals.open_call_s)
+        self._checkpoints = Batcher(isolated(self._keep), interval_s=intervals.checkpoint_s)
+        self._ends = Batcher(isolated(self._finish), interval_s=settle_s)
+        self._retries = Batcher(isolated(self._requeue("retry_generations_v1", "retries")), interval_s=settle_s)
+        self._releases = Batcher(isolated(self._requeue("release_generations_v1", "releases")), interval_s=settle_s)
+
+    async def close(self) -> None:
+        """Sends what waits and returns when it is answered."""
+        batchers = (self._claims, self._openings, self._checkpoints, self._ends, self._retries, self._releases)
+        await asyncio.gather(*(batcher.close() for batcher in batchers))
+
+    # Which rows are ours
+
+    async def claim(self, id: str) -> Work | None:
+        work = value_of(await self._claims.submit(id))
+        if work is not None:
+            self._held.add((work.id, work.attempt))
+        return work
+
+    async def renew(self) -> Sequence[Lease]:
+        if not self._held:
+            return ()
+        arguments = {"worker": self._worker, "lease_s": self._lease_s, "ids": sorted({id for id, _ in self._held})}
+        rows = await self._database.call("renew_generations_v1", arguments)
+        leases = tuple(Lease(row["generation_id"], row["attempt"], row["state"]) for row in rows)
+        self._held -= {(lease.id, lease.attempt) for lease in leases if lease.state != "held"}
+        return leases
+
+    async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
+        rows = await self._database.call("due_generations_v1", {"grace_s": grace_s, "max_rows": max_rows})
+        return tuple(Hint(row["id"], row["attempt"], row["kind"], row["lane"], row["tenant"]) for row in rows)
+
+    # While an attempt runs
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> bool:
+        return value_of(await self._checkpoints.submit(checkpoint))
+
+    async def open_call(self, work: Work, opening: Opening) -> str:
+        call_id = value_of(await self._openings.submit((work, opening)))
+        if call_id is None:
+            raise AttemptLost("no ledger row was opened for it")
+        return call_id
+
+    async def close_calls(self, calls: Sequence[Closing]) -> None:
+        if calls:
+            await self._database.call("close_calls_v1", {"closings": [write_backs.closing(call) for call in calls]})
+
+    # How it ends
+
+    async def end(self, ended: Ended) -> bool:
+        row = write_backs.ended(ended)  # raises Unsettleable before anybody else is in the same call
+        try:
+            return await self._recorded((ended.id, ended.attempt), ended.status, lambda: self._ends.submit(row))
+        except ValuesRefused as error:
+            raise Unsettleable(error.message) from error
+
+    async def retry(self, requeued: Requeued) -> bool:
+        row = write_backs.requeued(requeued)
+        return await self._recorded((requeued.id, requeued.attempt), "retried", lambda: self._retries.submit(row))
+
+    async def release(self, requeued: Requeued) -> bool:
+        row = write_backs.requeued(requeued)
+        return await self._recorded((requeued.id, requeued.attempt), "released", lambda: self._releases.submit(row))
+
+    async def _recorded(
+        self, key: Key, outcome: str, submit: Callable[[], Awaitable[bool | JobError | Unsettleable]]
+    ) -> bool:
+        """Whether the outcome stands, tried again while the database is away: it is the most important call of all.
+
+        A reply may be lost after its write was accepted; the same write is then refused when it comes again. But only
+        we were given this attempt, so if the attempt has the outcome that we wrote, it was our write.
+        """
+        persistence = self._persistence
+        give_up_s = persistence.monotonic_s() + persistence.give_up_after_s
+        failures = 0
+        try:
+            while True:
+                try:
+                    accepted = value_of(await submit())
+                    return accepted or (failures > 0 and await self._outcome_of(key) == outcome)
+                except Retryable as error:
+                    failures += 1
+                    pause_s = backoff_s(failures, persistence.backoff, persistence.chance())
+                    pause_s = max(pause_s, error.wait_s or 0.0)
+                    if persistence.monotonic_s() + pause_s > give_up_s:
+                        raise
+                    await persistence.sleep(pause_s)
+        finally:
+            self._held.discard(key)
+
+    async def _outcome_of(self, key: Key) -> str | None:
+        outcomes = await self._database.select("attempts", "outcome", {"generation_id": key[0], "attempt": key[1]})
+        return outcomes[0] if outcomes else None
+
+    # Batches
+
+    async def _claim(self, ids: Sequence[str]) -> list[Work | None]:
+        arguments = {"ids": unique(ids), "worker": self._worker, "lease_s": self._lease_s, "opens": self._opens}
+        rows = await self._database.call("claim_generations_v1", arguments)
+        claimed = {row["id"]: work_of(row) for row in rows}
+        return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
+
+    async def _open_calls(self, openings: Sequence[tuple[Work, Opening]]) -> list[str | None]:
+        rows = [
+            {"generation_id": work.id, "attempt": work.attempt, **write_backs.opening(opening)}
+            for work, opening in openings
+        ]
+        answers = await self._database.call("open_calls_v1", {"opens": rows})
+        return [answer["call_id"] for answer in sorted(answers, key=lambda answer: answer["ordinal"])]
+
+    async def _keep(self, checkpoints: Sequence[Checkpoint]) -> list[bool]:
+        latest = {(c.id, c.attempt): write_backs.checkpoint(c) for c in checkpoints}
+        rows = await self._database.call("checkpoint_generations_v1", {"checkpoints": list(latest.values())})
+        running = {(row["id"], row["attempt"]) for row in rows}
+        return [(c.id, c.attempt) in running for c in checkpoints]
+
+    async def _finish(self, rows: Sequence[write_backs.Row]) -> list[bool | Unsettleable]:
+        first = {key_of(row): row for row in reversed(rows)}  # the same attempt twice: the first is written
+        answers = await self._database.call("finish_generations_v1", {"results": list(first.values())})
+        outcome_of = {key_of(answer): outcome(answer) for answer in answers}
+        return [outcome_of.get(key_of(row), False) if row is first[key_of(row)] else False for row in rows]
+
+    def _requeue(self, function: str, argument: str) -> Callable[[Sequence[write_backs.Row]], Awaitable[list[bool]]]:
+        async def requeue(rows: Sequence[write_backs.Row]) -> list[bool]:
+            first = {key_of(row): row for row in reversed(rows)}
+            answers = await self._database.call(function, {argument: list(first.values())})
+            accepted = {key_of(answer) for answer in answers}
+            return [row is first[key_of(row)] and key_of(row) in accepted for row in rows]
+
+        return requeue
+
+
+def isolated(
+    call: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+) -> Callable[[Sequence[Item]], Awaitable[Sequence[Result | JobError]]]:
+    """The call, halved where it is refused until the refused item is alone: the error is that item's result."""
+
+    async def call_isolated(items: Sequence[Item]) -> Sequence[Result | JobError]:
+        try:
+            return await call(items)
+        except (ValuesRefused, QueryFailed) as error:
+            if len(items) == 1:
+                return [error]
+        middle = len(items) // 2
+        return [*await call_isolated(items[:middle]), *await call_isolated(items[middle:])]
+
+    return call_isolated
+
+
+def value_of(result: Result | JobError | Unsettleable) -> Result:
+    if isinstance(result, JobError | Unsettleable):
+        raise result
+    return result
+
+
+def outcome(answer: Mapping[str, Any]) -> bool | Unsettleable:
+    return Unsettleable(write_backs.described(answer["problem"])) if answer["problem"] else answer["accepted"]
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    return row["id"], row["attempt"]
+
+
+def unique(ids: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(ids))
+
+
+def work_of(row: Mapping[str, Any]) -> Work:
+    return Work(
+        id=row["id"],
+        attempt=row["attempt"],
+        tries=row["tries"],
+        kind=row["kind"],
+        lane=row["lane"],
+        tenant=row["tenant"],
+        user_id=row["user_id"],
+        input=row["input"],
+        options=row["options"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        first_call_id=row["call_id"],
+    )

@@ -1,0 +1,103 @@
+"""What a worker writes to rows, as the JSON that the functions of schema rowcall take. Pure."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from jobs.decisions.streaming import utf16_length
+from jobs.ports import Opening
+from worker.ports import Checkpoint, Closing, Ended, Requeued, Unsettleable
+
+Row = dict[str, Any]
+Number = TypeVar("Number", int, float)
+
+
+def opening(opening: Opening) -> Row:
+    model = opening.model
+    return {"purpose": opening.purpose, "provider": model.provider, "model": model.model, "route": opening.route}
+
+
+def closing(closing: Closing) -> Row:
+    return {
+        "id": closing.id,
+        "status": closing.status,
+        "provider": closing.model.provider,
+        "model": closing.model.model,
+        "route": closing.route,
+        "duration_ms": closing.duration_ms,
+        "first_token_ms": closing.first_token_ms,
+        "tokens_in": closing.tokens_in,
+        "tokens_cached": closing.tokens_cached,
+        "tokens_out": closing.tokens_out,
+        "tokens_reasoning": closing.tokens_reasoning,
+        "cost_usd": closing.cost_usd,
+        "error_code": closing.error_code,
+    }
+
+
+def checkpoint(checkpoint: Checkpoint) -> Row:
+    partial = checkpoint.partial
+    return {"id": checkpoint.id, "attempt": checkpoint.attempt, "partial": partial, "offset": utf16_length(partial)}
+
+
+def requeued(requeued: Requeued) -> Row:
+    return {
+        "id": requeued.id,
+        "attempt": requeued.attempt,
+        "wait_s": requeued.wait_s,
+        "error": requeued.error,
+        "calls": [closing(call) for call in requeued.calls],
+    }
+
+
+def ended(ended: Ended) -> Row:
+    """Raises Unsettleable where the job's values are no JSON."""
+    finished, calls = ended.finished, ended.calls
+    row = {
+        "id": ended.id,
+        "attempt": ended.attempt,
+        "status": ended.status,
+        "error": ended.error,
+        "first_token_at": None if ended.first_token_at is None else ended.first_token_at.isoformat(),
+        "tokens_in": known_sum(call.tokens_in for call in calls),
+        "tokens_cached": known_sum(call.tokens_cached for call in calls),
+        "tokens_out": known_sum(call.tokens_out for call in calls),
+        "cost_usd": known_sum(call.cost_usd for call in calls),
+        "calls": [closing(call) for call in calls],
+    }
+    if finished is not None:
+        row |= {
+            "answer": finished.answer,
+            "output": finished.output,
+            "citations": list(finished.citations),
+            "route": finished.route,
+            "variant": finished.variant,
+            "prompt_version": finished.prompt_version,
+        }
+    require_json(row)
+    return row
+
+
+def require_json(row: Row) -> None:
+    try:
+        json.dumps(row, allow_nan=False)
+    except (ValueError, TypeError) as error:  # NaN; a value of another type
+        raise Unsettleable(f"the job's values are no JSON ({type(error).__name__})") from error
+
+
+def known_sum(numbers: Iterable[Number | None]) -> Number | None:
+    """The sum of those that are known; None where none is."""
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+# Problems of these classes name tables, columns and constraints; the texts of others may quote a row.
+NAMING = ("23", "42")
+
+
+def described(problem: str) -> str:
+    """What may be told of `message (SQLSTATE)`."""
+    found = re.search(r"\(([0-9A-Z]{5})\)$", problem)
+    state = found[1] if found else "unknown"
+    return problem if state.startswith(NAMING) else f"the database refused the row ({state})"

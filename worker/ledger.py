@@ -1,0 +1,83 @@
+"""The model calls of one attempt: opened in the ledger before they are made, closed with what they used."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from jobs.decisions.pricing import Price, cost_usd
+from jobs.errors import JobError
+from jobs.ports import ModelName, Opening, Usage, Work
+from worker.ports import Closing, Rows
+
+Prices = Mapping[ModelName, Price]
+
+
+class OpenCall:
+    """A call that is being made; what it used is noted here until it is closed."""
+
+    def __init__(self, id: str, opening: Opening, monotonic_s: Callable[[], float]) -> None:
+        self.id = id
+        self._opening = opening
+        self._monotonic_s = monotonic_s
+        self._began_s = monotonic_s()
+        self._first_token_s: float | None = None
+        self._usage: Usage | None = None
+
+    def used(self, usage: Usage) -> None:
+        self._usage = usage
+
+    def first_token(self) -> None:
+        self._first_token_s = self._monotonic_s()
+
+    def closed(self, error: BaseException | None, prices: Prices) -> Closing:
+        usage, model = self._usage, self._opening.model
+        return Closing(
+            id=self.id,
+            status="succeeded" if error is None else "failed",
+            model=model,
+            route=self._opening.route,
+            duration_ms=round(1000 * (self._monotonic_s() - self._began_s)),
+            first_token_ms=None if self._first_token_s is None else round(1000 * (self._first_token_s - self._began_s)),
+            tokens_in=None if usage is None else usage.tokens_in,
+            tokens_cached=None if usage is None else usage.tokens_cached,
+            tokens_out=None if usage is None else usage.tokens_out,
+            tokens_reasoning=None if usage is None else usage.tokens_reasoning,
+            cost_usd=None
+            if usage is None
+            else cost_usd(
+                prices.get(model),
+                tokens_in=usage.tokens_in,
+                tokens_cached=usage.tokens_cached,
+                tokens_out=usage.tokens_out,
+            ),
+            error_code=None if error is None else _code_of(error),
+        )
+
+
+class AttemptLedger:
+    """`jobs.ports.Ledger` for one attempt. `closings` travel with its write-back, so that they cost no round trip."""
+
+    def __init__(self, work: Work, rows: Rows, prices: Prices, monotonic_s: Callable[[], float]) -> None:
+        self.closings: list[Closing] = []
+        self._work = work
+        self._rows = rows
+        self._prices = prices
+        self._monotonic_s = monotonic_s
+
+    @asynccontextmanager
+    async def call(self, opening: Opening, *, opened: str | None = None) -> AsyncIterator[OpenCall]:
+        call = OpenCall(opened or await self._rows.open_call(self._work, opening), opening, self._monotonic_s)
+        try:
+            yield call
+        except BaseException as error:
+            self.closings.append(call.closed(error, self._prices))
+            raise
+        self.closings.append(call.closed(None, self._prices))
+
+
+def _code_of(error: BaseException) -> str:
+    if isinstance(error, JobError):
+        return error.code
+    if isinstance(error, asyncio.CancelledError):
+        return "attempt.canceled"
+    return "internal.unexpected"

@@ -1,0 +1,74 @@
+"""`rowcall dev`: the embedded stack in the foreground."""
+
+import signal
+import time
+from types import FrameType
+
+from rich.console import Console
+
+from worker.local.errors import StackError
+from worker.local.stack import Stack
+from worker.local.wiring import StackConfig
+
+LOOK_EVERY_S = 0.2
+
+READY = """
+Rowcall runs at {url}
+
+  SUPABASE_URL              {url}
+  SUPABASE_PUBLISHABLE_KEY  {publishable_key}
+  SUPABASE_SECRET_KEY       {secret_key}
+  database                  {db_url}
+  redis                     {redis_url}
+
+JavaScript
+
+  import {{ createClient }} from '@supabase/supabase-js'
+  const supabase = createClient('{url}', '{publishable_key}', {{ db: {{ schema: 'rowcall' }} }})
+  await supabase.auth.signUp({{ email: 'you@example.com', password: 'a long password' }})
+  const question = {{ kind: 'answer', input: {{ question: 'What is Rowcall?' }} }}
+  console.log(await supabase.from('generations').insert(question).select('id').single())
+
+Python
+
+  from supabase import create_client
+  supabase = create_client("{url}", "{publishable_key}")
+  supabase.auth.sign_up({{"email": "you@example.com", "password": "a long password"}})
+  question = {{"kind": "answer", "input": {{"question": "What is Rowcall?"}}}}
+  print(supabase.schema("rowcall").table("generations").insert(question).execute().data)
+
+Logs are in {logs}. Ctrl-C stops everything.
+"""
+
+
+def run_dev(config: StackConfig, console: Console) -> int:
+    """Runs until Ctrl-C, SIGTERM or SIGHUP (exit code 0), or until a part dies or the start fails (1)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        with Stack(config, lambda part, elapsed_s: console.print(f"{elapsed_s:6.2f} s  {part}")) as stack:
+            console.print(readiness_text(stack), markup=False, highlight=False, soft_wrap=True)
+            while True:
+                stack.check()
+                time.sleep(LOOK_EVERY_S)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 0
+    except StackError as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def readiness_text(stack: Stack) -> str:
+    return READY.format(
+        url=stack.url,
+        publishable_key=stack.publishable_key,
+        secret_key=stack.secret_key,
+        db_url=stack.db_url,
+        redis_url=stack.redis_url,
+        logs=stack.config.state_dir / "logs",
+    )

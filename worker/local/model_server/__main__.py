@@ -1,0 +1,3 @@
+from worker.local.model_server import main
+
+main()

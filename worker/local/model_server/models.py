@@ -1,0 +1,31 @@
+from dataclasses import dataclass
+
+from worker.local.model_server import protocol
+from worker.local.model_server.exchanges import Exchange
+
+CHAT_MODEL = "rowcall-local"
+EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models that the server offers. Without `accepted` any name chats: tests use the names of their routes."""
+
+    accepted: tuple[str, ...]
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        return (*(self.accepted or (CHAT_MODEL,)), EMBEDDING_MODEL)
+
+    def check_chat(self, name: str) -> None:
+        """Raises `ApiError` for a name that is not offered."""
+        if name == EMBEDDING_MODEL or (self.accepted and name not in self.accepted):
+            raise protocol.model_not_found(name)
+
+    def check_embedding(self, name: str) -> None:
+        """As `check_chat`, but always: vectors of different models must never mix."""
+        if name != EMBEDDING_MODEL:
+            raise protocol.model_not_found(name)
+
+    async def answer(self, exchange: Exchange) -> None:
+        await exchange.answer(200, protocol.model_list(self.listed))

@@ -1,0 +1,200 @@
+-- What the Realtime server asks the database. Idempotent; runs as the superuser, after worker/local/sql/realtime.sql.
+-- The functions take on other roles: nobody else may call them. Those that run policies set no search_path, because
+-- functions that policies call may rely on the database's.
+
+-- From here to the end of the transaction (or of the block that raises) we are who the claims say.
+create or replace function realtime.become(claims jsonb) returns void language plpgsql as $$
+begin
+  perform set_config('request.jwt.claims', claims::text, true),
+          set_config('request.jwt.claim.sub', coalesce(claims ->> 'sub', ''), true),
+          set_config('request.jwt.claim.role', claims ->> 'role', true),
+          set_config('role', claims ->> 'role', true);
+end $$;
+
+-- Returns when every snapshot taken from now on sees these transactions.
+--
+-- A commit is in the WAL, and so here, a moment before the transaction is taken off the list of those in progress. A
+-- query in between does not see its rows: a visibility check would lose the event, and a client that reads the row
+-- because of the event would find it unchanged.
+create or replace function realtime.await_commits(xids bigint[]) returns void language plpgsql as $$
+declare
+  next_xid bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+  full_xid bigint; -- the WAL's xid is the lower half
+  deadline timestamptz := clock_timestamp() + interval '2 s';
+begin
+  for full_xid in select (next_xid >> 32 << 32) | xid from unnest(xids) xid loop
+    if full_xid > next_xid + 2147483648 then -- from before the last wrap
+      full_xid := full_xid - 4294967296;
+    end if;
+    while pg_xact_status(full_xid::text::xid8) = 'in progress' and clock_timestamp() < deadline loop
+      perform pg_sleep(0.0002);
+    end loop;
+  end loop;
+end $$;
+
+-- What each reader may see of changed rows: one row per element of `readers` (claims), in order. `keys` are primary
+-- keys, an array of texts each. `visible` and `failed` are positions in `keys` from 0; failed: a policy raised.
+create or replace function realtime.reach(
+  entity regclass, key_columns text[], keys jsonb, readers jsonb[],
+  out columns text[], out visible integer[], out failed integer[], out row_security boolean)
+returns setof record language plpgsql as $$
+declare
+  claims    jsonb;
+  everyone  integer[] := array(select generate_series(0, jsonb_array_length(keys) - 1));
+  looking   text := format(
+    'select coalesce(array_agg(k.n - 1), ''{}'') from jsonb_array_elements($1) with ordinality k (key, n)
+      where exists (select from %s r where %s)', entity,
+    (select string_agg(format('r.%I = (k.key ->> %s)::%s', a.attname, c.n - 1, format_type(a.atttypid, a.atttypmod)), ' and ')
+       from unnest(key_columns) with ordinality c (name, n)
+       join pg_attribute a on a.attrelid = entity and a.attname = c.name));
+  found_row integer[];
+begin
+  select relrowsecurity into row_security from pg_class where oid = entity;
+  foreach claims in array readers loop
+    failed := '{}';
+    columns := array(
+      select attname from pg_attribute
+       where attrelid = entity and attnum > 0 and not attisdropped
+         and has_column_privilege(claims ->> 'role', entity, attnum, 'select'));
+    if not row_security or (select rolbypassrls or rolsuper from pg_roles where rolname = claims ->> 'role') then
+      visible := everyone;
+    elsif keys = '[]' or not key_columns <@ columns then
+      visible := '{}';
+    else
+      begin
+        perform realtime.become(claims);
+        execute looking into visible using keys;
+        perform set_config('role', 'none', true);
+      exception when others then -- for the sake of the other rows, one by one
+        visible := '{}';
+        for n in 0 .. jsonb_array_length(keys) - 1 loop
+          begin
+            perform realtime.become(claims);
+            execute looking into found_row using jsonb_build_array(keys -> n);
+            perform set_config('role', 'none', true);
+            if found_row <> '{}' then
+              visible := visible || n;
+            end if;
+          exception when others then
+            failed := failed || n;
+          end;
+        end loop;
+      end;
+    end if;
+    return next;
+  end loop;
+end $$;
+
+-- May these claims read from, or send to, a private topic? As on hosted projects: a probe row, seen or inserted under
+-- the policies of realtime.messages, and undone.
+create or replace function realtime.authorize(action text, topic text, claims jsonb) returns boolean
+language plpgsql as $$
+declare
+  probe   uuid := gen_random_uuid();
+  allowed boolean := false;
+begin
+  if action = 'read' then
+    insert into realtime.messages (id, topic, extension) values (probe, topic, 'broadcast');
+  end if;
+  perform set_config('realtime.topic', topic, true), realtime.become(claims);
+  if action = 'read' then
+    select exists (select from realtime.messages m where m.id = probe) into allowed;
+  else
+    insert into realtime.messages (id, topic, extension) values (probe, topic, 'broadcast');
+    allowed := true;
+  end if;
+  raise exception using errcode = 'RT000'; -- undoes the probe, and the role; variables stay
+exception
+  when sqlstate 'RT000' then
+    return allowed;
+  when insufficient_privilege then
+    return false;
+end $$;
+
+-- The operands of each filter as Postgres writes them for the column's type, and that type:
+-- [{"type": 23, "operands": ["1"]}, …]. Raises, in the words of hosted projects, what is wrong with a filter
+-- ([{"column", "op", "operand"}, …]) or with a column of `selected`.
+create or replace function realtime.resolve_filters(entity regclass, role text, filters jsonb, selected text[])
+returns jsonb language plpgsql as $$
+declare
+  wanted       jsonb;
+  column_name  text;
+  op           text;
+  operand      text;
+  type         regtype;
+  operands     text[];
+  resolved     jsonb := '[]';
+begin
+  foreach column_name in array coalesce(selected, '{}') loop
+    if realtime.selectable_type(entity, role, column_name) is null then
+      raise exception 'invalid column for select %', column_name;
+    end if;
+  end loop;
+  for wanted in select * from jsonb_array_elements(filters) loop
+    column_name := wanted ->> 'column';
+    op := wanted ->> 'op';
+    operand := wanted ->> 'operand';
+    type := realtime.selectable_type(entity, role, column_name);
+    if type is null then
+      raise exception 'invalid column for filter %', column_name;
+    end if;
+    operands := array[operand];
+    if op = 'in' then
+      execute format('select array(select case when v is not null then format(''%%s'', v) end from unnest($1::%s[]) v)', type)
+         into operands using operand;
+      if cardinality(operands) > 100 then
+        raise exception 'too many values for `in` filter. Maximum 100';
+      end if;
+    elsif op = 'is' then
+      if operand not in ('null', 'true', 'false', 'unknown') then
+        raise exception 'invalid value for is filter: must be null, true, false, or unknown';
+      elsif operand <> 'null' and type <> 'boolean'::regtype then
+        raise exception 'is % filter requires a boolean column, got %', operand, type;
+      end if;
+    elsif op in ('match', 'imatch') then
+      begin
+        perform '' ~ operand;
+      exception when others then
+        raise exception 'invalid regular expression for % filter: %', op, sqlerrm;
+      end;
+      perform realtime.require_operator(op, column_name, type, operand);
+    elsif op in ('like', 'ilike') then
+      perform realtime.require_operator(op, column_name, type, operand);
+    else
+      execute format('select array[format(''%%s'', $1::%s)]', type) into operands using operand;
+      perform realtime.require_operator(op, column_name, type, operand);
+    end if;
+    resolved := resolved || jsonb_build_object('type', type::oid::bigint, 'operands', to_jsonb(operands));
+  end loop;
+  return resolved;
+end $$;
+
+-- Null: there is no such column, or this role may not read it.
+create or replace function realtime.selectable_type(entity regclass, role text, column_name text) returns regtype
+language sql stable as $$
+  select atttypid::regtype from pg_attribute
+   where attrelid = entity and attname = column_name and attnum > 0 and not attisdropped
+     and has_column_privilege(role, entity, attnum, 'select')
+$$;
+
+create or replace function realtime.require_operator(op text, column_name text, type regtype, operand text) returns void
+language plpgsql as $$
+begin
+  execute format('select %L::%s %s %L::%s', operand, type,
+    case op when 'eq' then '=' when 'neq' then '<>' when 'lt' then '<' when 'lte' then '<=' when 'gt' then '>'
+            when 'gte' then '>=' when 'isdistinct' then 'is distinct from' when 'match' then '~' when 'imatch' then '~*'
+            else op end, operand, type);
+exception when others then
+  raise exception 'operator % is not supported on column % of type %: %', op, column_name, type, sqlerrm;
+end $$;
+
+do $$
+declare
+  ours regprocedure;
+begin
+  for ours in select oid from pg_proc where pronamespace = 'realtime'::regnamespace and proname in (
+    'become', 'await_commits', 'reach', 'authorize', 'resolve_filters', 'selectable_type', 'require_operator')
+  loop
+    execute format('revoke all on function %s from public', ours);
+  end loop;
+end $$;

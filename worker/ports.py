@@ -1,0 +1,162 @@
+"""What the machine needs from the world: Protocols, and the values that cross them. Jobs do not see these."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from jobs.ports import Finished, ModelName, Opening, Work
+from worker.settling import Error
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What is known of a row without reading it. The claim decides."""
+
+    id: str
+    attempt: int
+    kind: str
+    lane: str
+    tenant: str | None
+
+
+class Queue(Protocol):
+    """Where hints wait for a worker. Losing all of it loses no work: the sweeper brings it back from the rows."""
+
+    async def enqueue(self, hints: Sequence[Hint], *, wait_s: float = 0.0) -> int:
+        """Adds what is not there yet; the number added. Raises `QueueUnavailable`."""
+        ...
+
+    async def depth(self) -> int:
+        """How many hints wait or run. Raises `QueueUnavailable`."""
+        ...
+
+
+class QueueUnavailable(Exception):
+    """The queue cannot be reached, or refuses writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The end of a call in the ledger. Unknown numbers are None, never 0."""
+
+    id: str
+    status: Literal["succeeded", "failed"]
+    model: ModelName
+    route: str | None
+    duration_ms: int
+    first_token_ms: int | None = None
+    tokens_in: int | None = None
+    tokens_cached: int | None = None
+    tokens_out: int | None = None
+    tokens_reasoning: int | None = None
+    cost_usd: float | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The write-back that ends a row. tokens and cost_usd are sums over the attempt's calls."""
+
+    id: str
+    attempt: int
+    status: Literal["succeeded", "review", "failed", "refused"]
+    finished: Finished | None
+    error: Error | None
+    calls: tuple[Closing, ...]
+    first_token_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """The write-back that sends a row back: after a failure (retry), or because the worker stops (release)."""
+
+    id: str
+    attempt: int
+    calls: tuple[Closing, ...]
+    wait_s: float = 0.0
+    error: Error | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    id: str
+    attempt: int
+    partial: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a renewal says of an attempt that this worker holds, or lost lately."""
+
+    id: str
+    attempt: int
+    state: Literal["held", "lost", "canceled"]
+
+
+class Rows(Protocol):
+    """The rows of generations and of the ledger. Calls that meet within milliseconds share a round trip.
+
+    Every method raises `jobs.errors.Retryable` when the database cannot be reached; nothing has then been written, or
+    what has been written is fenced by the attempt and may be written again.
+    """
+
+    async def claim(self, id: str) -> Work | None:
+        """The attempt, now ours; None: the row runs elsewhere, is not due, has ended, or is gone."""
+        ...
+
+    async def renew(self) -> Sequence[Lease]:
+        """Extends all leases of this worker, in one call."""
+        ...
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> bool:
+        """False: the attempt is no longer ours."""
+        ...
+
+    async def end(self, ended: Ended) -> bool:
+        """Ends the row: finish, fail or refuse. False: the attempt is no longer ours; nothing changed but the ledger.
+
+        Raises `Unsettleable` where the row itself refuses these values.
+        """
+        ...
+
+    async def retry(self, requeued: Requeued) -> bool: ...
+
+    async def release(self, requeued: Requeued) -> bool: ...
+
+    async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
+        """Rows that should be in the queue: due for `grace_s` seconds, or running with a lease that ended."""
+        ...
+
+    async def open_call(self, work: Work, opening: Opening) -> str:
+        """The id of a new ledger row. Raises `AttemptLost`."""
+        ...
+
+    async def close_calls(self, calls: Sequence[Closing]) -> None:
+        """Books calls whose attempt has no write-back of its own: it was lost or canceled, but its tokens were used."""
+        ...
+
+
+class Unsettleable(Exception):
+    """The row refuses the values of its write-back; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcasted:
+    """A message for a private topic."""
+
+    topic: str
+    event: str
+    payload: dict[str, Any]
+
+
+class Broadcast(Protocol):
+    """Messages to watching clients. Best effort by nature: clients re-read the row where a gap shows."""
+
+    async def send(self, message: Broadcasted) -> None:
+        """Accepts the message; it leaves with others, in order per topic. Failures are logged, never raised."""
+        ...
+
+    async def flush(self) -> None:
+        """Returns when all that was accepted has left, or failed."""
+        ...

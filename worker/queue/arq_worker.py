@@ -1,0 +1,175 @@
+"""arq's worker, tuned and made to outlive its Redis. `run_worker` is all that the rest of Rowcall knows of it."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
+from arq.worker import Function, Worker, func
+from redis.exceptions import RedisError
+
+from worker.ports import Hint
+from worker.queue.connecting import require_safe_server
+from worker.queue.wire import FUNCTION, UnreadableHint, dumps, hint_of, loads
+from worker.settling import Policy, backoff_s
+
+log = structlog.get_logger()
+
+RunHint = Callable[[Hint], Awaitable[None]]
+
+ATTEMPT_LIMIT_S = 86_400.0  # our own timeout ends an attempt; arq's is only there because arq wants one
+READ_LIMIT = 1000  # hints that one poll looks at: those that run elsewhere are among them, and they are the oldest
+HEALTH_EVERY_S = 10.0
+RECONNECT = Policy(backoff_base_s=0.1, backoff_cap_s=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """How a process takes hints."""
+
+    name: str  # of the process, in its health check key
+    max_jobs: int
+    grace_s: float  # for running jobs, when the process stops
+    poll_s: float = 0.015
+    redelivery_s: float = 60.0  # a hint that was taken by a process that died is given out again after so long
+
+
+async def run_worker(redis: ArqRedis, run: RunHint, stop: asyncio.Event, claiming: Claiming) -> None:
+    """Runs hints until `stop` is set; then takes none, and cancels those that are not done after the grace period.
+
+    An outage of Redis ends no job: what runs goes on, and hints are taken again when Redis is back. Raises UnsafeRedis
+    where its settings lose jobs.
+    """
+    worker = HintWorker(redis, run, claiming)
+    taking = asyncio.create_task(worker.take_hints())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await worker.wind_down(claiming.grace_s if stop.is_set() else 0.0)
+        stopping.cancel()
+        taking.cancel()
+        await asyncio.wait({taking})
+        with suppress(RedisError, OSError):
+            await redis.delete(worker.health_check_key)
+    if not taking.cancelled():
+        taking.result()  # raises: what ended it was no outage
+
+
+def job_function(run: RunHint) -> Function:
+    """What an arq worker has to know to run our hints. Its own tries and results are not used: the row is the record.
+
+    `max_tries` has no meaning for us, and arq drops, unrun, a job that it gave out more often.
+    """
+
+    async def run_generation(_ctx: dict[Any, Any], *arguments: Any) -> None:
+        try:
+            await run(hint_of(arguments))
+        except UnreadableHint as error:
+            log.error("hint.unreadable", problem=str(error))
+
+    return func(run_generation, name=FUNCTION, keep_result=0, timeout=ATTEMPT_LIMIT_S, max_tries=1_000_000)
+
+
+class HintWorker(Worker):
+    """arq's worker with four of its habits changed.
+
+    It polls often. It tells what runs, here or elsewhere, in one question instead of three a job. A lost connection
+    ends neither the process nor the count of its free places. A process that died keeps a hint for `redelivery_s`
+    instead of the longest time that a job may take; the claim declines what is given out twice.
+    """
+
+    def __init__(self, redis: ArqRedis, run: RunHint, claiming: Claiming) -> None:
+        super().__init__(
+            functions=[job_function(run)],
+            redis_pool=redis,
+            queue_name=redis.default_queue_name,
+            handle_signals=False,
+            max_jobs=claiming.max_jobs,
+            poll_delay=claiming.poll_s,
+            queue_read_limit=READ_LIMIT,
+            health_check_interval=HEALTH_EVERY_S,
+            health_check_key=f"{redis.default_queue_name}:health-check:{claiming.name}",
+            on_startup=self._on_connected,
+            job_serializer=dumps,
+            job_deserializer=loads,
+            log_results=False,
+        )
+        self.in_progress_timeout_s = claiming.redelivery_s
+        self._picking = asyncio.Lock()
+        self._lost_at_s: float | None = None
+        self._is_checked = False
+
+    async def take_hints(self) -> None:
+        """Polls until it is canceled."""
+        failures = 0
+        while True:
+            try:
+                await self.main()
+            except (RedisError, OSError) as error:
+                if self._lost_at_s is None:
+                    self._lost_at_s, failures = time.monotonic(), 0
+                    log.warning("queue.unreachable", problem=type(error).__name__, running=len(self.job_tasks))
+            failures += 1
+            await asyncio.sleep(backoff_s(failures, RECONNECT, random.random()))  # noqa: S311 - jitter
+
+    async def wind_down(self, grace_s: float) -> None:
+        """Takes no more, waits for what runs, cancels what is left, and waits until that has settled."""
+        self.allow_pick_jobs = False
+        async with self._picking:  # what is being taken right now is among the tasks afterwards
+            tasks = {task for task in self.tasks.values() if not task.done()}
+        if not tasks:
+            return
+        log.info("worker.draining", running=len(tasks), grace_s=grace_s)
+        _, late = await asyncio.wait(tasks, timeout=grace_s)
+        if late:
+            log.warning("worker.cut_short", canceled=len(late))
+            for job in self.job_tasks.values():
+                job.cancel()
+            await asyncio.wait(late)
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        async with self._picking:
+            for job_id in await self._idle(job_ids):
+                if self.allow_pick_jobs:
+                    await self._start(job_id)
+
+    async def _idle(self, job_ids: list[bytes]) -> list[bytes]:
+        """Those that nobody runs, as many as we have places for."""
+        ours = [id for id in job_ids if id.decode() not in self.tasks]
+        if not ours:
+            return []
+        marks = await self.pool.mget([in_progress_key_prefix + id.decode() for id in ours])
+        idle = [id for id, mark in zip(ours, marks, strict=True) if mark is None]
+        return idle[: self.max_jobs - self.job_counter]
+
+    async def _start(self, job_id: bytes) -> None:
+        places = self.job_counter
+        try:
+            await super().start_jobs([job_id])
+        except (RedisError, OSError):
+            if self.job_counter > places:  # arq has taken a place for the job before it asked Redis
+                self._release_sem_dec_counter_on_complete()
+            raise
+
+    async def run_job(self, job_id: str, score: int) -> None:
+        """As arq's. Where Redis is lost the hint stays in the queue, and is declined when it is given out again."""
+        try:
+            await super().run_job(job_id, score)
+        except (RedisError, OSError) as error:
+            log.warning("hint.not_removed", job=job_id, problem=type(error).__name__)
+
+    async def _on_connected(self, _ctx: dict[Any, Any]) -> None:
+        """arq calls this when Redis has answered, each time that `main` begins."""
+        if not self._is_checked:
+            await require_safe_server(self.pool)
+            self._is_checked = True
+        if self._lost_at_s is not None:
+            log.info("queue.reconnected", after_s=round(time.monotonic() - self._lost_at_s, 3))
+            self._lost_at_s = None
