@@ -1,5 +1,5 @@
 // Signed-in users of supabase-js who insert questions at a fixed rate and watch the answers through Realtime:
-//   node e2e_clients.mjs '{"to": "rowcall" | "stock", "users", "rate", "seconds", "patience_s", "questions"}'
+//   node e2e_clients.mjs '{"to": "rowcall" | "stock", "users", "rate", "seconds", "patience_s", "questions", "options"}'
 // prints one JSON object a row: milliseconds since its insert was sent, and how its stream fared.
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -31,7 +31,7 @@ async function signUp() {
 
 async function outcomeOf(user, question) {
   const patience = sleep(1000 * plan.patience_s, { error: 'unfinished when patience ended' }, { ref: false });
-  const asked = ask(user, question).catch((error) => ({ error: String(error?.message ?? error) }));
+  const asked = ask(user, question, plan.options).catch((error) => ({ error: String(error?.message ?? error) }));
   return Promise.race([asked, patience]);
 }
 

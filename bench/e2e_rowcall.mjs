@@ -47,8 +47,9 @@ class Watch {
     return performance.now() - this.#sent;
   }
 
-  async insert(question) {
-    const { data, error } = await this.api.from('generations').insert({ input: { question } }).select('id').single();
+  async insert(question, options) {
+    const row = { input: { question }, options };
+    const { data, error } = await this.api.from('generations').insert(row).select('id').single();
     if (error) throw error;
     this.accepted_ms = this.since();
     this.id = data.id;
@@ -117,9 +118,9 @@ class Watch {
 
 export async function prepare() {}
 
-export async function ask({ client }, question) {
+export async function ask({ client }, question, options) {
   const watch = new Watch(client);
-  await watch.insert(question);
+  await watch.insert(question, options);
   const row = await watch.followToTheEnd();
   const { id, accepted_ms, first_ms, finished_ms, gaps, rereads, transcript } = watch;
   const streamed = { gaps, rereads, healed: transcript.healed, exact: transcript.text === row.answer };

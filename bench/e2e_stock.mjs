@@ -1,7 +1,7 @@
 // A question to the stock worker: each user has one subscription to the changes of their rows, open before they ask.
 import { randomUUID } from 'node:crypto';
 
-const REREAD_MS = 5000; // as for Rowcall
+const REREAD_MS = 30_000; // so that a change that was lost ends no bench; more often would only load a stack that is behind
 
 export async function prepare(client, userId) {
   const handlers = new Map(); // by row

@@ -33,6 +33,7 @@ class AttemptStream:
         monotonic_s: Callable[[], float],
     ) -> None:
         self.first_token_at: datetime | None = None
+        self.first_text_after_s: float | None = None  # since the attempt began
         self._work = work
         self._rows = rows
         self._broadcast = broadcast
@@ -43,13 +44,14 @@ class AttemptStream:
         self._held = ""
         self._offset = 0
         self._key_frame = 0
-        self._checkpointed_s = monotonic_s()
+        self._began_s = self._checkpointed_s = monotonic_s()
         self._checkpoint: asyncio.Task[bool] | None = None
 
     async def write(self, text: str) -> None:
         """Raises AttemptLost when a checkpoint found that the row is no longer this attempt's."""
         if self.first_token_at is None:
             self.first_token_at = self._now()
+            self.first_text_after_s = self._monotonic_s() - self._began_s
         self._held += text
         safe = safe_prefix(self._held)
         self._held = self._held[len(safe) :]

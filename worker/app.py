@@ -17,26 +17,188 @@ from jobs.answer import answer
 from jobs.decisions.prompting import Template
 from jobs.ingest import ingest
 from jobs.ports import Job, ModelName, Opening, World
-from worker import telemetry
-from worker.adapters import broadcast, database, models
+from worker.adapters.broadcast import broadcasting
+from worker.adapters.database import connected as database_connected
 from worker.adapters.knowledge import SupabaseKnowledge
+from worker.adapters.models import OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.rows import SupabaseRows
 from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
 from worker.executor import Executor, Timing
-from worker.health import create_internal, serve
-from worker.intake import create_intake
+from worker.health import create_internal
+from worker.intake import Bounds, create_intake
 from worker.leases import Leases
 from worker.ledger import AttemptLedger
-from worker.queue import connecting
 from worker.queue.arq_queue import ArqQueue
-from worker.queue.arq_worker import Claiming, job_function, run_worker as take_hints
+from worker.queue.arq_worker import Claiming, job_function
+from worker.queue.arq_worker import run_worker as run_hints
+from worker.queue.connecting import connected as redis_connected
 from worker.queue.turns import RedisTurn
+from worker.serving import serving
 from worker.settings import Settings, load
 from worker.settling import Policy
-from worker.sweeper import Sweeper
+from worker.sweeper import Sweeper, Sweeping
+from worker.telemetry import Metrics, configure_logging
 
 log = structlog.get_logger()
 
 JOBS: Mapping[str, Job] = {"answer": answer, "ingest": ingest}
 PROMPTS = Path(__file__).parents[1] / "jobs" / "prompts"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a worker process runs."""
+
+    name: str
+    rows: SupabaseRows
+    queue: ArqQueue
+    redis: Any  # arq's client: the loop that takes hints wants it
+    leases: Leases
+    executor: Executor
+    sweeper: Sweeper
+    metrics: Metrics
+
+
+async def run_worker(settings: Settings) -> None:
+    """Takes hints, runs generations, renews leases, sweeps; until SIGTERM or SIGINT, then drains."""
+    configure_logging(settings.environment.ROWCALL_LOG)
+    stop = stop_on_signals()
+    section, internal = settings.configuration.worker, settings.configuration.internal
+    async with machine(settings) as m:
+        health = create_internal(unready=tuple, registry=m.metrics.registry)
+        claiming = Claiming(name=m.name, max_jobs=section.concurrency, grace_s=section.grace_s)
+        async with serving(health, host=internal.host, port=internal.port, name="internal"):
+            renewing = asyncio.create_task(m.leases.renew_forever())
+            sweeping = asyncio.create_task(m.sweeper.run(stop))
+            log.info("worker.started", name=m.name, concurrency=section.concurrency)
+            try:
+                await run_hints(m.redis, m.executor.run, stop, claiming)
+                await sweeping
+            finally:
+                renewing.cancel()
+                sweeping.cancel()
+                await asyncio.gather(renewing, sweeping, return_exceptions=True)
+        log.info("worker.stopped", name=m.name)
+
+
+async def run_intake(settings: Settings, *, host: str | None = None, port: int | None = None) -> None:
+    """Receives webhooks until SIGTERM or SIGINT. `host` and `port` override rowcall.toml."""
+    configure_logging(settings.environment.ROWCALL_LOG)
+    stop = stop_on_signals()
+    section, internal = settings.configuration.intake, settings.configuration.internal
+    metrics = Metrics()
+    bounds = Bounds(max_body_bytes=section.max_body_bytes, max_backlog=section.max_backlog)
+    async with redis_connected(settings.environment.REDIS_URL) as redis:
+        intake = create_intake(ArqQueue(redis), metrics, secrets=settings.webhook_secrets, bounds=bounds)
+        health = create_internal(unready=tuple, registry=metrics.registry)
+        public = serving(intake, host=host or section.host, port=section.port if port is None else port, name="intake")
+        async with public, serving(health, host=internal.host, port=internal.port, name="internal"):
+            await stop.wait()
+
+
+@asynccontextmanager
+async def machine(settings: Settings) -> AsyncIterator[Machine]:
+    """Every adapter of a worker, connected while the block runs."""
+    configuration, environment = settings.configuration, settings.environment
+    secret_key = environment.SUPABASE_SECRET_KEY.get_secret_value()
+    lease_s = configuration.worker.lease_s
+    name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+    embedding_model = ModelName(settings.embedding.provider, settings.embedding.model)
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(database_connected(environment.SUPABASE_URL, secret_key))
+        redis = await stack.enter_async_context(redis_connected(environment.REDIS_URL))
+        clients = {}
+        for provider, access in settings.providers.items():
+            client = openai_client(access.base_url, access.api_key.get_secret_value())
+            clients[provider] = await stack.enter_async_context(client)
+        broadcast = await stack.enter_async_context(
+            broadcasting(
+                environment.SUPABASE_URL,
+                secret_key,
+                messages_per_s=configuration.broadcast.messages_per_s,
+                interval_s=configuration.broadcast.interval_s,
+            )
+        )
+        # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
+        opens = {"answer": Opening("embed", embedding_model)}
+        rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens)
+        stack.push_async_callback(rows.close)
+        knowledge = SupabaseKnowledge(database, embedding_model=embedding_model)
+        embedder = OpenAIEmbedder(
+            clients[embedding_model.provider], embedding_model, sends_dimensions=settings.embedding.sends_dimensions
+        )
+        chat, prompts, route = OpenAIChat(clients), read_prompts(), settings.route("default")
+        queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
+
+        def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
+            return World(knowledge, embedder, chat, ledger, stream, count_tokens, route, prompts)
+
+        executor = Executor(
+            jobs=JOBS,
+            world=world,
+            rows=rows,
+            queue=queue,
+            broadcast=broadcast,
+            leases=leases,
+            prices=settings.prices,
+            metrics=metrics,
+            policy=Policy(**configuration.retries.model_dump()),
+            timing=Timing(configuration.worker.checkpoint_every_s, configuration.worker.attempt_timeout_s),
+        )
+        sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, Sweeping(**configuration.sweeper.model_dump()))
+        yield Machine(name, rows, queue, redis, leases, executor, sweeper, metrics)
+
+
+def read_prompts() -> dict[str, Template]:
+    """The prompt files, by name without ending."""
+    return {path.stem: Template.of(path.stem, path.read_text(encoding="utf-8")) for path in PROMPTS.glob("*.md")}
+
+
+def stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def stock_settings(settings: Settings) -> dict[str, Any]:
+    """What `arq worker.app.WorkerSettings` runs: arq's own loop on our hints. Slower than ours, correct beside it."""
+    from arq.connections import RedisSettings
+
+    from worker.queue.wire import QUEUE, dumps, loads
+
+    running = AsyncExitStack()
+    holder: dict[str, Machine] = {}
+
+    async def run(hint: Any) -> None:
+        await holder["machine"].executor.run(hint)
+
+    async def start(_ctx: dict[Any, Any]) -> None:
+        configure_logging(settings.environment.ROWCALL_LOG)
+        m = holder["machine"] = await running.enter_async_context(machine(settings))
+        renewing = asyncio.create_task(m.leases.renew_forever())
+        running.callback(renewing.cancel)
+
+    async def close(_ctx: dict[Any, Any]) -> None:
+        await running.aclose()
+
+    return {
+        "functions": [job_function(run)],
+        "redis_settings": RedisSettings.from_dsn(settings.environment.REDIS_URL),
+        "queue_name": QUEUE,
+        "max_jobs": settings.configuration.worker.concurrency,
+        "on_startup": start,
+        "on_shutdown": close,
+        "job_serializer": dumps,
+        "job_deserializer": loads,
+    }
+
+
+def __getattr__(name: str) -> Any:
+    """WorkerSettings is made when arq asks for it: importing this module reads no environment."""
+    if name == "WorkerSettings":
+        return type(name, (), stock_settings(load(os.environ)))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

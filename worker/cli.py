@@ -156,7 +156,8 @@ def _account(state: Path) -> "Account":
     project = running_project(state)
     if project is None:
         _fail(f"no embedded stack runs on {state}: start one with `rowcall dev`, or set {', '.join(names)}")
-    return Account(project.url, project.publishable_key, DEVELOPER, "insert a row, get an answer", sign_up=True)
+    url, key = project
+    return Account(url, key, DEVELOPER, "insert a row, get an answer", sign_up=True)
 
 
 def _fail(message: str) -> NoReturn:

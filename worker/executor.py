@@ -16,6 +16,7 @@ from worker.leases import Leases
 from worker.ledger import AttemptLedger, Prices
 from worker.ports import Broadcast, Closing, Ended, Hint, Queue, QueueUnavailable, Requeued, Rows, Unsettleable
 from worker.settling import End, Finish, Policy, Release, Retry, Settlement, settle
+from worker.telemetry import Metrics
 
 log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class Executor:
     broadcast: Broadcast
     leases: Leases
     prices: Prices
+    metrics: Metrics
     policy: Policy
     timing: Timing
     chance: Callable[[], float] = random.random
@@ -174,14 +176,21 @@ class Executor:
             log.warning("attempt.not_enqueued", wait_s=wait_s)
 
     def _report(self, attempt: Attempt, outcome: str, cause: Finished | Exception) -> None:
-        """The canonical line: one for each attempt."""
+        """The canonical line, and the metrics: once for each attempt."""
         closings = attempt.ledger.closings
+        duration_s = time.monotonic() - attempt.began_s
+        self.metrics.attempt_ended(
+            kind=attempt.work.kind,
+            outcome=outcome,
+            duration_s=duration_s,
+            first_text_s=attempt.stream.first_text_after_s,
+            calls=closings,
+        )
         costs = [c.cost_usd for c in closings if c.cost_usd is not None]
         fields = {
             "outcome": outcome,
             "tries": attempt.work.tries,
-            "duration_ms": round(1000 * (time.monotonic() - attempt.began_s)),
-            "queued_ms": round(1000 * (datetime.now(UTC) - attempt.work.created_at).total_seconds()),
+            "duration_ms": round(1000 * duration_s),
             "calls": len(closings),
             "models": sorted({c.model.model for c in closings}),
             "tokens_in": sum(c.tokens_in or 0 for c in closings),

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup, Tag
-from markdownify import MarkdownConverter
 from pypdf import PdfReader
 
+from jobs.decisions.hypertext import read_html
 from jobs.decisions.outline import read_sections
 from jobs.errors import Permanent
 
@@ -21,7 +20,6 @@ _FIELD = re.compile(r"^(?P<name>[A-Za-z_][\w-]*):[ \t]*(?P<value>[^\n]*)(?P<fold
 _FRONT_MATTER_LINE = re.compile(r"[A-Za-z_][\w. -]*:(?:\s|$)|[ \t#-]|$")
 _PAGE = re.compile(r"Page \d+")
 
-_NO_TEXT = ("script", "style", "nav", "noscript", "template", "svg", "iframe", "button", "input", "select", "textarea")
 _PDF_MARKS = re.compile(r"^([ \t]*)(#{1,6}[ \t]|=+[ \t]*$|-+[ \t]*$|`{3}|~{3})", re.MULTILINE)
 _HYPHENATED = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
@@ -107,33 +105,11 @@ def _titled(body: str, title: str, description: str = "") -> str:
 
 
 def _html(content: str | bytes) -> str:
-    soup = BeautifulSoup(content, "html.parser")
-    title = " ".join(soup.title.get_text().split()) if soup.title else ""
-    for tag in soup.find_all([*_NO_TEXT, "head"]):
-        tag.decompose()
-    for picture in soup.select('img[src^="data:"]'):
-        picture.replace_with(str(picture.get("alt", "")))
-    converter = MarkdownConverter(
-        heading_style="atx",
-        bullets="-",
-        escape_asterisks=False,  # a backslash inside a name hides the name from the search for words
-        escape_underscores=False,
-        table_infer_header=True,  # without a header it would be no table in Markdown
-        code_language_callback=_code_language,
-    )
     try:
-        markdown = str(converter.convert_soup(soup.select_one("main, [role=main]") or soup))
-    except RecursionError as error:
-        raise _unreadable("text/html", "its elements are nested too deeply") from error
-    return _titled(re.sub(r"\n{3,}", "\n\n", markdown), title)
-
-
-def _code_language(pre: Tag) -> str:
-    """`class="language-sql"` on the block or on its code."""
-    code = pre.find("code")
-    classes = [*(pre.get_attribute_list("class")), *(code.get_attribute_list("class") if isinstance(code, Tag) else ())]
-    names = (str(name) for name in classes if name)
-    return next((name.partition("-")[2] for name in names if name.startswith(("language-", "lang-"))), "")
+        page = read_html(content)
+    except (UnicodeError, RecursionError) as error:
+        raise _unreadable("text/html", str(error)) from error
+    return _titled(page.markdown, page.title)
 
 
 def _pdf(content: str | bytes) -> str:

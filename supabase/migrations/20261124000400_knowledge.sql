@@ -103,13 +103,15 @@ create table rowcall.feedback (
 create index feedback_user on rowcall.feedback (user_id);
 alter table rowcall.feedback enable row level security;
 revoke all on table rowcall.feedback from public, anon, authenticated, service_role;
-grant select, insert (generation_id, rating, comment), update (rating, comment), delete on table rowcall.feedback to authenticated;
+-- generation_id may be updated since an upsert writes every column that it was given.
+grant select, insert (generation_id, rating, comment), update (generation_id, rating, comment), delete on table rowcall.feedback to authenticated;
 grant select, insert, update, delete on table rowcall.feedback to service_role;
 create policy "own feedback: read"   on rowcall.feedback for select to authenticated using (user_id = (select auth.uid()));
 create policy "own feedback: insert" on rowcall.feedback for insert to authenticated
   with check (user_id = (select auth.uid()) and exists (select from rowcall.generations g where g.id = generation_id));
 create policy "own feedback: update" on rowcall.feedback for update to authenticated
-  using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
+  using (user_id = (select auth.uid()))
+  with check (user_id = (select auth.uid()) and exists (select from rowcall.generations g where g.id = generation_id));
 create policy "own feedback: delete" on rowcall.feedback for delete to authenticated using (user_id = (select auth.uid()));
 
 -- Answers that may be given again. Clients cannot read it: context_v1 serves an entry only to an asker who may read every chunk of its prompt.

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 import redis
 
 from tests.conftest import REPOSITORY
 from tests.waiting import until
+from worker.local import parts
 from worker.local.errors import PartDied, StackError
+from worker.local.parts import Begins, Part
 from worker.local.ports import is_listening
+from worker.local.processes import Command
 from worker.local.resetting import reset_state
 from worker.local.stack import Stack
 from worker.local.state import running_project
@@ -146,6 +150,40 @@ def test_a_part_that_a_test_stopped_is_no_death_and_can_start_again(state_dir: P
             assert not is_listening(stack.wiring.ports.valkey)
             stack.start("valkey")
             assert redis.Redis.from_url(stack.redis_url).get("kept") == b"yes"
+
+
+def test_the_gateway_and_webhooks_survive_a_restart_of_postgres(state_dir: Path, project: Path) -> None:
+    with Stack(StackConfig(state_dir, project)) as stack:
+        stack.kill("postgres")
+        stack.start("postgres")
+        until(lambda: items(stack) == [], "the gateway has connected again")
+        with psycopg.connect(stack.db_url, autocommit=True) as connection:
+            connection.execute("select net.http_get(%s)", (f"{stack.url}/nothing",))
+            until(lambda: answered(connection), "the request was sent")
+        stack.check()
+
+
+def items(stack: Stack) -> object:
+    answer = httpx.get(f"{stack.url}/rest/v1/items", headers={"apikey": stack.publishable_key})
+    return answer.json() if answer.status_code == 200 else None
+
+
+def answered(connection: psycopg.Connection) -> bool:
+    return connection.execute("select status_code from net._http_response").fetchall() == [(404,)]
+
+
+def test_workers_are_numbered_and_end_with_the_stack(
+    state_dir: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = Command((sys.executable, "-c", "import sys; sys.stdin.read()"))
+    monkeypatch.setattr(parts, "worker", lambda _, name: Part(name, command, Begins.WITH_THE_SCHEMA, None))
+    with Stack(StackConfig(state_dir, project, workers=2)) as stack:
+        assert stack.spawn_worker() == "worker-3"
+        stack.kill("worker-1")
+        assert {"worker-2", "worker-3"} < set(stack.running)
+        stack.check()
+        pids = [stack.process_id(name) for name in stack.running]
+    assert not any(alive(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

@@ -19,6 +19,7 @@ from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.ports import Hint
 from worker.settling import Policy
+from worker.telemetry import Metrics
 
 MODEL = ModelName("local", "echo")
 LEASE_S = 15.0
@@ -84,6 +85,7 @@ def machine(
         broadcast=broadcast,
         leases=leases,
         prices={},
+        metrics=Metrics(),
         policy=Policy(max_tries=3, max_tries_of_bugs=2),
         timing=Timing(),
         chance=lambda: 0.5,

@@ -1,7 +1,7 @@
-"""Runs `python -m <module> <arguments>` when told to: `python -m worker.local.child <module> <arguments>`.
+"""Runs a module's `main()` when told to: `python -m worker.local.child <module>[,<module>…] <arguments>`.
 
-Importing is most of a Python part's start. So it is started beside Postgres, imports at once, and begins when the
-supervisor writes a line. The end of that pipe is the end of the supervisor.
+Importing is most of a Python part's start. So it is started beside Postgres, imports the modules at once, and runs the
+last one when the supervisor writes a line. The end of that pipe is the end of the supervisor.
 """
 
 import importlib
@@ -18,12 +18,12 @@ def end_with_the_supervisor() -> None:
 
 
 def main() -> None:
-    module = importlib.import_module(sys.argv[1])
+    modules = [importlib.import_module(name) for name in sys.argv[1].split(",")]
     if not os.read(0, 1):
         return
     threading.Thread(target=end_with_the_supervisor, daemon=True).start()
     sys.argv = sys.argv[1:]
-    module.main()
+    modules[-1].main()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from worker.local.valkey import valkey_command
 from worker.local.wiring import EXPOSED_SCHEMAS, Wiring
 
 LOADER = "worker.local.child"
+ROWCALL = "worker.app,worker.cli"  # the command line imports the rest only when it is told which command
 
 
 class Begins(Enum):
@@ -74,13 +75,13 @@ def models(wiring: Wiring) -> Part:
 def intake(wiring: Wiring) -> Part:
     port = wiring.ports.intake
     command = python_command(
-        wiring, "worker.cli", ("intake", "--host", "127.0.0.1", "--port", str(port)), wiring.environment
+        wiring, ROWCALL, ("intake", "--host", "127.0.0.1", "--port", str(port)), wiring.environment
     )
     return Part("intake", command, Begins.WITH_THE_SCHEMA, port)
 
 
 def worker(wiring: Wiring, name: str) -> Part:
-    command = python_command(wiring, "worker.cli", ("worker",), wiring.environment)
+    command = python_command(wiring, ROWCALL, ("worker",), wiring.environment)
     return Part(name, command, Begins.WITH_THE_SCHEMA, None)
 
 
@@ -110,6 +111,6 @@ def node_command(script: str, environment: Mapping[str, str]) -> Command:
     return Command((find_node(), script), {**environment, "DO_NOT_TRACK": "1"}, folder=NODE_FOLDER)
 
 
-def python_command(wiring: Wiring, module: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> Command:
-    command = (sys.executable, "-m", LOADER, module, *arguments)
+def python_command(wiring: Wiring, modules: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> Command:
+    command = (sys.executable, "-m", LOADER, modules, *arguments)
     return Command(command, {**environment, "PYTHONUNBUFFERED": "1"}, folder=wiring.config.project_dir)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Self
 from worker.local.errors import PartDied, StackError
 
 LOG_TAIL_LINES = 20
+STOP_GRACE_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,9 @@ class Child:
             raise StackError(f"{self.name} has no pipe to be let go by")
         try:
             pipe.write(b"\n")
-            pipe.flush()
         except BrokenPipeError:
+            self._process.wait()
             self.check()
-            raise
 
     def check(self) -> None:
         """PartDied when it ended though nobody stopped it."""
@@ -95,10 +94,7 @@ class Child:
     def _end(self) -> None:
         self._process.wait()
         if self._process.stdin is not None:
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                return
+            self._process.stdin.close()
 
 
 class Children:
@@ -107,6 +103,7 @@ class Children:
     def __init__(self, logs_dir: Path) -> None:
         self._logs_dir = logs_dir
         self._watchdog: subprocess.Popen[bytes] | None = None
+        self._started: list[Child] = []
 
     def __enter__(self) -> Self:
         script = Path(__file__).with_name("watchdog.py")
@@ -123,9 +120,11 @@ class Children:
             raise StackError("the watchdog is not running: without it no child is started")
         log = self._logs_dir / f"{name}.log"
         account = command.account
-        with log.open("wb") as output:
+        again = any(child.name == name for child in self._started)
+        with log.open("ab" if again else "wb") as output:
             process = subprocess.Popen(
                 command.arguments,
+                bufsize=0,  # the line that lets it go must not wait, nor be left over
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -136,7 +135,9 @@ class Children:
                 group=account.gid if account else None,
                 extra_groups=() if account else None,
             )
-        return Child(name, command, log, process)
+        child = Child(name, command, log, process)
+        self._started.append(child)
+        return child
 
     def check(self) -> None:
         if self._watchdog is not None and self._watchdog.poll() is not None:
@@ -145,20 +146,10 @@ class Children:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Lets the watchdog end whatever is still there."""
+        """Ends every child; what it does not know of in the group, a child's own child, is left to the watchdog."""
+        for child in reversed(self._started):
+            child.stop(STOP_GRACE_S)
         if self._watchdog is None or self._watchdog.stdin is None:
             return
         self._watchdog.stdin.close()
         self._watchdog.wait()
-
-
-def wait_until_gone(pid: int, timeout_s: float) -> bool:
-    """Whether a process that is not our child ended in time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False

@@ -13,13 +13,12 @@ from worker.local.node import require_node_modules
 from worker.local.parts import Begins, Part
 from worker.local.ports import free_port, is_free, is_listening
 from worker.local.postgres import end_leftover, initialise, lodge_postgres
-from worker.local.processes import Child, Children
+from worker.local.processes import STOP_GRACE_S, Child, Children
 from worker.local.state import SECRETS, StateLock, open_state, read_or_create_secrets
 from worker.local.valkey import end_leftover as end_leftover_valkey
 from worker.local.wiring import Ports, StackConfig, Wiring
 
 START_TIMEOUT_S = 60.0
-STOP_GRACE_S = 8.0
 
 Report = Callable[[str, float], None]
 
@@ -151,6 +150,7 @@ class Stack:
         # Processes that have to load first do so while Postgres initialises and starts.
         for part in parts.chosen_parts(self.wiring):
             self._spawn(part)
+        self._let_go(Begins.AT_ONCE)
         self._start_postgres()
         self._make_database()
         for name, part in self._parts.items():
@@ -185,14 +185,13 @@ class Stack:
         self._tell("self-test")
 
     def _start_part(self, part: Part) -> None:
-        self._spawn(part)
-        if part.begins is not Begins.AT_ONCE:
-            self._children[part.name].let_go()
+        self._spawn(part).let_go()
         self._wait_until_it_serves(part)
 
-    def _spawn(self, part: Part) -> None:
+    def _spawn(self, part: Part) -> Child:
         self._parts[part.name] = part
         self._children[part.name] = self._processes.spawn(part.name, part.command)
+        return self._children[part.name]
 
     def _let_go(self, moment: Begins) -> None:
         for part in self._parts.values():

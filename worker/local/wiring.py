@@ -8,7 +8,6 @@ from worker.local.postgres import PostgresMajor
 from worker.local.state import Secrets
 
 EXPOSED_SCHEMAS = ("public", "rowcall")
-LOCAL_API_KEY = "local"  # the local model server asks for none, OpenAI's client insists on one
 WEBHOOK_PATH = "/webhooks/supabase"
 
 
@@ -95,12 +94,11 @@ class Wiring:
     def environment(self) -> dict[str, str]:
         """What worker and intake read. Embeddings always come from the local model: stored vectors were made by it."""
         return self.supabase_environment | {
+            "ROWCALL_CONFIG": str(self.config.project_dir / "rowcall.toml"),
             "REDIS_URL": self.redis_url,
             "ROWCALL_WEBHOOK_SECRET": self.secrets.webhook_secret,
             "ROWCALL_LOCAL_MODEL_URL": self.model_url,
-            "ROWCALL_LIVE": "1" if self.config.live else "0",
-            # The caller's own key is out of reach unless live answers were asked for.
-            **({} if self.config.live else {"OPENAI_BASE_URL": self.model_url, "OPENAI_API_KEY": LOCAL_API_KEY}),
+            **({"ROWCALL_LIVE": "true"} if self.config.live else {}),  # with the OPENAI_API_KEY that children inherit
         }
 
     def _dsn(self, role: str, password: str) -> str:

@@ -68,13 +68,19 @@ def job_function(run: RunHint) -> Function:
     `max_tries` has no meaning for us, and arq drops, unrun, a job that it gave out more often.
     """
 
-    async def run_generation(_ctx: dict[Any, Any], *arguments: Any) -> None:
+    async def run_generation(ctx: dict[Any, Any], *arguments: Any) -> None:  # noqa: ARG001 - arq passes it by position
         try:
             await run(hint_of(arguments))
         except UnreadableHint as error:
             log.error("hint.unreadable", problem=str(error))
 
-    return func(run_generation, name=FUNCTION, keep_result=0, timeout=ATTEMPT_LIMIT_S, max_tries=1_000_000)
+    return func(
+        run_generation,
+        name=FUNCTION,
+        keep_result=0,
+        timeout=ATTEMPT_LIMIT_S,
+        max_tries=1_000_000,
+    )
 
 
 class HintWorker(Worker):
@@ -165,10 +171,10 @@ class HintWorker(Worker):
         except (RedisError, OSError) as error:
             log.warning("hint.not_removed", job=job_id, problem=type(error).__name__)
 
-    async def _on_connected(self, _ctx: dict[Any, Any]) -> None:
-        """arq calls this when Redis has answered, each time that `main` begins."""
+    async def _on_connected(self, ctx: dict[Any, Any]) -> None:
+        """Called by arq when Redis has answered, each time that `main` begins."""
         if not self._is_checked:
-            await require_safe_server(self.pool)
+            await require_safe_server(ctx["redis"])
             self._is_checked = True
         if self._lost_at_s is not None:
             log.info("queue.reconnected", after_s=round(time.monotonic() - self._lost_at_s, 3))

@@ -25,7 +25,7 @@ class RedisTurn:
 
     async def take(self) -> bool:
         with redis_errors_translated():
-            taken = await self._take(keys=[self._key], args=[self._token, self._ttl_ms])
+            taken: int = await self._take(keys=[self._key], args=[self._token, self._ttl_ms])
         return taken == 1
 
     async def give_up(self) -> None:

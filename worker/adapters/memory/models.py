@@ -44,7 +44,9 @@ class HashEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         self.texts += texts
-        vectors: Vectors = np.stack([unit_vector(text) for text in texts])
+        vectors: Vectors = np.zeros((len(texts), DIMENSIONS), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = unit_vector(text)
         return Embedded(vectors, Usage(tokens_in=sum(len(text.split()) for text in texts)))
 
 

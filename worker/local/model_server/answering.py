@@ -9,15 +9,16 @@ from worker.local.model_server.passages import Inquiry
 from worker.local.model_server.relevance import Candidate, rank
 
 MOST_EXCERPTS = 5  # and so the most passages that an answer cites
-MOST_CHARS = 2000
+MOST_CHARS = 1600
 LEAST_REACH = 0.4  # of the question's words in one passage: below it, nothing is known
 NEAR_DUPLICATE = 0.7  # Jaccard similarity of terms
 
 SIGNATURE = "— rowcall-local, an extractive model: it quotes what it was given and writes nothing of its own."
 UNKNOWN = "I do not know: the passages do not answer this question."
 
-# Quoted as it stands, `[2]` would read as a citation.
-_LOOKS_LIKE_A_CITATION = re.compile(r"\[\d+\]")
+# Quoted as they stand, `[2]` and `[1, 3]` would read as citations, except in code.
+_LOOKS_LIKE_A_CITATION = re.compile(r"\[\d+(?:\s*[,;]\s*\d+)*\]")
+_FENCED = re.compile(r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
 def answer(inquiry: Inquiry) -> str:
@@ -48,7 +49,7 @@ def choose(ranked: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 def _is_quotable(candidate: Candidate) -> bool:
     text = candidate.excerpt.text
-    return len(text) <= MOST_CHARS and not _LOOKS_LIKE_A_CITATION.search(text)
+    return len(text) <= MOST_CHARS and not _LOOKS_LIKE_A_CITATION.search(_FENCED.sub("", text))
 
 
 def _has_room_for(candidate: Candidate, chosen: Sequence[Candidate]) -> bool:

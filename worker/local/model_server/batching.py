@@ -63,7 +63,7 @@ class Batcher:
             thread.start()
 
     def submit(self, texts: Sequence[str]) -> "Future[Embedded]":
-        """The vectors, in the order of the texts (at least one). Cancelling the future takes back what has not begun."""
+        """The vectors, in the order of the texts (at least one). Cancelling takes back what has not begun."""
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         size = sum(len(pieces) for pieces in encoded)
         request = _Request(size, np.empty((len(encoded), WIDTH), np.float32), missing=len(encoded))

@@ -54,7 +54,7 @@ class Embedder:
         try:
             loaded, tokenizer = weights.load(weights.locate())
         except (weights.WeightsUnavailableError, OSError) as error:
-            log.error("embeddings are unavailable: %s", error)  # noqa: TRY400 - the text says what to do
+            log.error("embeddings are unavailable: %s", error)
             unavailable = ApiError(503, str(error), type="server_error", code="model_unavailable")
             self._batcher.set_exception(unavailable)
         else:

@@ -13,7 +13,7 @@ from worker.local.model_server.journal import Journal, Record
 from worker.local.model_server.protocol import ApiError, injected_error
 
 
-class Cut(Exception):  # noqa: N818 - the connection ends here because a fault says so: nothing went wrong
+class Cut(Exception):
     pass
 
 

@@ -83,7 +83,7 @@ Fault = Annotated[
 
 
 class Match(_Value):
-    """Which requests a rule is for: all that is given must fit. `contains` is looked for in the prompt or the inputs."""
+    """Which requests a rule is for: all that is given must fit. `contains` is searched in the prompt or the inputs."""
 
     endpoint: Endpoint | None = None
     model: str | None = None

@@ -18,9 +18,9 @@ Outcome = Literal["finished", "aborted", "cut", "failed"]
 class Record:
     """One request, filled in while it is served. Times are seconds since 1970.
 
-    `request_id` is the header `x-request-id`, `completion_id` the id in the answer to a chat.
-    `outcome` is None while it runs; `aborted`: the client went away; `cut`: a fault ended the connection; `failed`: a bug.
-    `status` is None until an answer begins. `chunks` counts those with text, `completion_tokens` the tokens in them.
+    `request_id` is the header `x-request-id`, `completion_id` the id in the answer to a chat. `outcome` is None while
+    it runs; `aborted`: the client went away; `cut`: a fault ended the connection; `failed`: a bug. `status` is None
+    until an answer begins. `chunks` counts those with text, `completion_tokens` the tokens that were sent.
     """
 
     endpoint: Endpoint

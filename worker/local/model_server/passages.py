@@ -1,10 +1,9 @@
 """What a prompt asks: its passages, its question, and what was said before.
 
-The format is the one of `jobs/decisions/prompting.py`: passages numbered from 1, best first; `<`, `>` and `&` are
-escaped, so that no content can close a tag.
+The format is that of `jobs/decisions/prompting.py`: passages numbered from 1, best first; texts are escaped, so that
+none can open or close a tag. Worked examples come before the conversation, as earlier turns whose question is tagged.
 """
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ _PASSAGE = re.compile(
     r"(?P<text>.*?)^</passage>$",
     re.DOTALL | re.MULTILINE,
 )
+_ESCAPED = re.compile(r"&(amp|lt|quot);")
+_PLAIN = {"amp": "&", "lt": "<", "quot": '"'}
 _QUESTION = re.compile(r"^<question>$(.*?)^</question>$", re.DOTALL | re.MULTILINE)
 
 
@@ -48,20 +49,23 @@ def read_inquiry(messages: Sequence[Message]) -> Inquiry | None:
     if not texts or (block := _PASSAGES.search(texts[-1])) is None:
         return None
     asked = _QUESTION.search(texts[-1], block.end())
-    question = html.unescape(asked[1]) if asked else texts[-1][block.end() :]
+    question = _unescape(asked[1]) if asked else texts[-1][block.end() :]
     return Inquiry(
         question=question.strip(),
         passages=tuple(_passage(found) for found in _PASSAGE.finditer(block[1])),
-        earlier=_question_of(texts[-2]) if len(texts) > 1 else "",
+        earlier=_earlier_question(texts[:-1]),
     )
 
 
-def _question_of(text: str) -> str:
-    """A former turn's question: history carries it bare, but a client may send whole prompts back."""
-    asked = _QUESTION.search(text)
-    return html.unescape(asked[1]).strip() if asked else text
+def _earlier_question(texts: Sequence[str]) -> str:
+    """The user's last turn that is not an example."""
+    return next((_unescape(text) for text in reversed(texts) if not _QUESTION.search(text)), "")
 
 
 def _passage(found: re.Match[str]) -> Passage:
-    title, path, text = (html.unescape(found[name] or "") for name in ("title", "path", "text"))
+    title, path, text = (_unescape(found[name] or "") for name in ("title", "path", "text"))
     return Passage(id=int(found["id"]), title=title, path=path, text=text.strip("\n"))
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda escaped: _PLAIN[escaped[1]], text)

@@ -1,6 +1,7 @@
 """A provider's prefix cache, as far as it shows in the usage: which part of a prompt was seen before.
 
-OpenAI caches prefixes of at least 1,024 tokens and counts them in steps of 128. Here a prefix ends where a message ends.
+OpenAI caches prefixes of at least 1,024 tokens and counts them in steps of 128. Here a prefix ends where a message
+ends.
 """
 
 import hashlib

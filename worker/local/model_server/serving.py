@@ -1,6 +1,7 @@
 """`python -m worker.local.model_server --port N`."""
 
 import argparse
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def application(models: Models, pace: Pace, embedder: Embedder) -> Starlette:
 
 
 class Server(uvicorn.Server):
-    """Loads the weights when it listens, not before: what waits for the port need not wait for them."""
+    """Loads the weights once it listens: who waits for the port does not wait for them."""
 
     def __init__(self, config: uvicorn.Config, embedder: Embedder) -> None:
         super().__init__(config)
@@ -63,6 +64,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._embedder.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._embedder.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         timeout_keep_alive=60,
         timeout_graceful_shutdown=STOP_GRACE_S,
     )
-    Server(config, embedder).run()
-    embedder.close()
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
+        Server(config, embedder).run()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

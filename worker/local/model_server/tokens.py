@@ -1,8 +1,8 @@
 """The local model's own tokens: pieces of words, numbers, punctuation and white space.
 
 As many as OpenAI's o200k_base makes of the same text, within a few per cent (4.6 % more over 1.4 MB of technical
-documentation, the median paragraph the same), so that budgets and prices in tests are lifelike; and no vocabulary has to
-be loaded. A tokenizer is part of a model: what counts for a call is the usage that the server reports.
+documentation, the median paragraph the same), so that budgets and prices in tests are lifelike; and no vocabulary has
+to be loaded. A tokenizer is part of a model: what counts for a call is the usage that the server reports.
 """
 
 import re

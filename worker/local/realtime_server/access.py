@@ -35,13 +35,23 @@ class Access:
         """Until everybody who looks from now on sees what these transactions wrote."""
         await self._database.rows("select realtime.await_commits(%s)", (list(xids),))
 
-    async def reach(self, table: Table, keys: Sequence[Key], readers: Sequence[Claims]) -> Mapping[Claims, Reach]:
-        """One round trip for any number of rows and readers."""
+    async def reach(
+        self, table: Table, xids: Sequence[int], keys: Sequence[Key], readers: Sequence[Claims]
+    ) -> Mapping[Claims, Reach]:
+        """One round trip for any number of rows and readers, after `await_commits`. Empty: the table is gone."""
         rows = await self._database.rows(
             "select columns, visible, failed, row_security"
-            " from realtime.reach(%s::bigint::oid::regclass, %s::text[], %s::jsonb, %s::jsonb[])",
-            (table.relation.oid, list(table.primary_key), to_json(keys), [claims.json for claims in readers]),
+            " from realtime.reach(%s, %s::bigint::oid::regclass, %s::text[], %s::jsonb, %s::jsonb[])",
+            (
+                list(xids),
+                table.relation.oid,
+                list(table.primary_key),
+                to_json(keys),
+                [claims.json for claims in readers],
+            ),
         )
+        if not rows:
+            return {}
         return {
             claims: Reach(
                 frozenset(columns),

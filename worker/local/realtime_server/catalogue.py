@@ -10,6 +10,7 @@ from worker.local.realtime_server.filters import Condition, InvalidFilter, condi
 from worker.local.realtime_server.pgoutput import Relation
 from worker.local.realtime_server.protocol import to_json
 from worker.local.realtime_server.subscribing import Binding, refused, unknown_table
+from worker.local.realtime_server.tokens import Claims
 from worker.local.realtime_server.values import SHAPES, ColumnType, Shape
 
 TYPES = """
@@ -68,14 +69,17 @@ class Catalogue:
 
     async def published(self, binding: Binding) -> tuple[int, ...]:
         """The tables that a binding covers. InvalidSubscription when there is none."""
-        rows = await self._database.rows(PUBLISHED, (binding.schema, binding.table))
+        try:
+            rows = await self._database.rows(PUBLISHED, (binding.schema, binding.table))
+        except psycopg.DataError as error:  # a name that no table can have
+            raise refused(binding, error) from error
         if not rows:
             raise unknown_table(binding)
         return tuple(row[0] for row in rows)
 
-    async def conditions(self, binding: Binding, table_oid: int, role: str) -> tuple[Condition, ...]:
-        """The binding's filters for this table. InvalidSubscription when one does not fit it, or the role may not read
-        a column that the binding names."""
+    async def conditions(self, binding: Binding, table_oid: int, claims: Claims) -> tuple[Condition, ...]:
+        """The binding's filters for this table. InvalidSubscription when one does not fit it, or these claims may not
+        read a column that the binding names."""
         filters = [
             {"column": wanted.column, "op": wanted.operator.value, "operand": wanted.operand}
             for wanted in binding.filters
@@ -83,8 +87,8 @@ class Catalogue:
         select = None if binding.select is None else list(binding.select)
         try:
             [(resolved,)] = await self._database.rows(
-                "select realtime.resolve_filters(%s::bigint::oid::regclass, %s, %s::jsonb, %s)",
-                (table_oid, role, to_json(filters), select),
+                "select realtime.resolve_filters(%s::bigint::oid::regclass, %s::jsonb, %s::jsonb, %s)",
+                (table_oid, claims.json, to_json(filters), select),
             )
             types = await self._types_of(entry["type"] for entry in resolved)
             return tuple(
@@ -92,8 +96,8 @@ class Catalogue:
                 for wanted, entry in zip(binding.filters, resolved, strict=True)
             )
         except (psycopg.Error, InvalidFilter) as error:
-            message = error.diag.message_primary if isinstance(error, psycopg.Error) else error
-            raise refused(binding, message) from error
+            said_by_postgres = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+            raise refused(binding, said_by_postgres or str(error)) from error
 
     async def _types_of(self, oids: Iterable[int]) -> dict[int, ColumnType]:
         wanted = set(oids)

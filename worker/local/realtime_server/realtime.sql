@@ -32,14 +32,15 @@ begin
   end loop;
 end $$;
 
--- What each reader may see of changed rows: one row per element of `readers` (claims), in order. `keys` are primary
+-- What each reader may see of the rows that these transactions changed: one row per element of `readers` (claims), in order. `keys` are primary
 -- keys, an array of texts each. `visible` and `failed` are positions in `keys` from 0; failed: a policy raised.
 create or replace function realtime.reach(
-  entity regclass, key_columns text[], keys jsonb, readers jsonb[],
+  xids bigint[], entity regclass, key_columns text[], keys jsonb, readers jsonb[],
   out columns text[], out visible integer[], out failed integer[], out row_security boolean)
 returns setof record language plpgsql as $$
 declare
   claims    jsonb;
+  reader    pg_roles;
   everyone  integer[] := array(select generate_series(0, jsonb_array_length(keys) - 1));
   looking   text := format(
     'select coalesce(array_agg(k.n - 1), ''{}'') from jsonb_array_elements($1) with ordinality k (key, n)
@@ -49,14 +50,19 @@ declare
        join pg_attribute a on a.attrelid = entity and a.attname = c.name));
   found_row integer[];
 begin
+  perform realtime.await_commits(xids);
   select relrowsecurity into row_security from pg_class where oid = entity;
+  if not found then -- dropped since
+    return;
+  end if;
   foreach claims in array readers loop
     failed := '{}';
+    select * into reader from pg_roles where rolname = claims ->> 'role'; -- a role that is gone may read no column
     columns := array(
       select attname from pg_attribute
        where attrelid = entity and attnum > 0 and not attisdropped
-         and has_column_privilege(claims ->> 'role', entity, attnum, 'select'));
-    if not row_security or (select rolbypassrls or rolsuper from pg_roles where rolname = claims ->> 'role') then
+         and has_column_privilege(reader.oid, entity, attnum, 'select'));
+    if not row_security or reader.rolbypassrls or reader.rolsuper then
       visible := everyone;
     elsif keys = '[]' or not key_columns <@ columns then
       visible := '{}';
@@ -114,78 +120,80 @@ end $$;
 -- The operands of each filter as Postgres writes them for the column's type, and that type:
 -- [{"type": 23, "operands": ["1"]}, …]. Raises, in the words of hosted projects, what is wrong with a filter
 -- ([{"column", "op", "operand"}, …]) or with a column of `selected`.
-create or replace function realtime.resolve_filters(entity regclass, role text, filters jsonb, selected text[])
+create or replace function realtime.resolve_filters(entity regclass, claims jsonb, filters jsonb, selected text[])
 returns jsonb language plpgsql as $$
 declare
-  wanted       jsonb;
-  column_name  text;
-  op           text;
-  operand      text;
-  type         regtype;
-  operands     text[];
-  resolved     jsonb := '[]';
+  wanted      jsonb;
+  column_name text;
+  type        oid;
+  resolved    jsonb := '[]';
 begin
+  if not exists (select from pg_roles where rolname = claims ->> 'role') then
+    raise exception 'role "%" does not exist', claims ->> 'role';
+  end if;
   foreach column_name in array coalesce(selected, '{}') loop
-    if realtime.selectable_type(entity, role, column_name) is null then
+    if realtime.selectable_type(entity, claims ->> 'role', column_name) is null then
       raise exception 'invalid column for select %', column_name;
     end if;
   end loop;
   for wanted in select * from jsonb_array_elements(filters) loop
-    column_name := wanted ->> 'column';
-    op := wanted ->> 'op';
-    operand := wanted ->> 'operand';
-    type := realtime.selectable_type(entity, role, column_name);
+    type := realtime.selectable_type(entity, claims ->> 'role', wanted ->> 'column');
     if type is null then
-      raise exception 'invalid column for filter %', column_name;
+      raise exception 'invalid column for filter %', wanted ->> 'column';
     end if;
-    operands := array[operand];
-    if op = 'in' then
-      execute format('select array(select case when v is not null then format(''%%s'', v) end from unnest($1::%s[]) v)', type)
-         into operands using operand;
-      if cardinality(operands) > 100 then
-        raise exception 'too many values for `in` filter. Maximum 100';
-      end if;
-    elsif op = 'is' then
-      if operand not in ('null', 'true', 'false', 'unknown') then
-        raise exception 'invalid value for is filter: must be null, true, false, or unknown';
-      elsif operand <> 'null' and type <> 'boolean'::regtype then
-        raise exception 'is % filter requires a boolean column, got %', operand, type;
-      end if;
-    elsif op in ('match', 'imatch') then
-      begin
-        perform '' ~ operand;
-      exception when others then
-        raise exception 'invalid regular expression for % filter: %', op, sqlerrm;
-      end;
-      perform realtime.require_operator(op, column_name, type, operand);
-    elsif op in ('like', 'ilike') then
-      perform realtime.require_operator(op, column_name, type, operand);
-    else
-      execute format('select array[format(''%%s'', $1::%s)]', type) into operands using operand;
-      perform realtime.require_operator(op, column_name, type, operand);
-    end if;
-    resolved := resolved || jsonb_build_object('type', type::oid::bigint, 'operands', to_jsonb(operands));
+    resolved := resolved || jsonb_build_object('type', type::bigint, 'operands',
+      realtime.operands(wanted ->> 'column', type, wanted ->> 'op', wanted ->> 'operand'));
   end loop;
   return resolved;
 end $$;
 
 -- Null: there is no such column, or this role may not read it.
-create or replace function realtime.selectable_type(entity regclass, role text, column_name text) returns regtype
+create or replace function realtime.selectable_type(entity regclass, role text, column_name text) returns oid
 language sql stable as $$
-  select atttypid::regtype from pg_attribute
+  select atttypid from pg_attribute
    where attrelid = entity and attname = column_name and attnum > 0 and not attisdropped
      and has_column_privilege(role, entity, attnum, 'select')
 $$;
 
-create or replace function realtime.require_operator(op text, column_name text, type regtype, operand text) returns void
+create or replace function realtime.operands(column_name text, type oid, op text, operand text) returns text[]
 language plpgsql as $$
+declare
+  type_name text := format_type(type, -1); -- not ::regtype: it writes char(n) as `character`, which means char(1)
+  rendered  text[];
 begin
-  execute format('select %L::%s %s %L::%s', operand, type,
-    case op when 'eq' then '=' when 'neq' then '<>' when 'lt' then '<' when 'lte' then '<=' when 'gt' then '>'
-            when 'gte' then '>=' when 'isdistinct' then 'is distinct from' when 'match' then '~' when 'imatch' then '~*'
-            else op end, operand, type);
+  if op = 'in' then
+    execute format('select array(select case when v is not null then format(''%%s'', v) end from unnest($1::%s[]) v)', type_name)
+       into rendered using operand;
+    if cardinality(rendered) > 100 then
+      raise exception 'too many values for `in` filter. Maximum 100';
+    end if;
+    return rendered;
+  elsif op = 'is' then
+    if operand not in ('null', 'true', 'false', 'unknown') then
+      raise exception 'invalid value for is filter: must be null, true, false, or unknown';
+    elsif operand <> 'null' and type <> 'boolean'::regtype then
+      raise exception 'is % filter requires a boolean column, got %', operand, type_name;
+    end if;
+    return array[operand];
+  elsif op in ('like', 'ilike', 'match', 'imatch') then
+    perform realtime.require_operator(op, column_name, type_name, operand);
+    return array[operand];
+  end if;
+  execute format('select array[format(''%%s'', $1::%s)]', type_name) into rendered using operand;
+  perform realtime.require_operator(op, column_name, type_name, operand);
+  return rendered;
+end $$;
+
+-- Tries the operator: the catalogue alone does not tell whether the parser would find one.
+create or replace function realtime.require_operator(op text, column_name text, type_name text, operand text)
+returns void language plpgsql as $$
+declare
+  symbols jsonb := '{"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "match": "~",
+    "imatch": "~*", "like": "like", "ilike": "ilike", "isdistinct": "is distinct from"}';
+begin
+  execute format('select $1::%1$s %2$s $1::%1$s', type_name, symbols ->> op) using operand;
 exception when others then
-  raise exception 'operator % is not supported on column % of type %: %', op, column_name, type, sqlerrm;
+  raise exception 'operator % is not supported on column % of type %: %', op, column_name, type_name, sqlerrm;
 end $$;
 
 do $$
@@ -193,7 +201,8 @@ declare
   ours regprocedure;
 begin
   for ours in select oid from pg_proc where pronamespace = 'realtime'::regnamespace and proname in (
-    'become', 'await_commits', 'reach', 'authorize', 'resolve_filters', 'selectable_type', 'require_operator')
+    'become', 'await_commits', 'reach', 'authorize', 'resolve_filters', 'selectable_type', 'operands',
+    'require_operator')
   loop
     execute format('revoke all on function %s from public', ours);
   end loop;

@@ -1,0 +1,202 @@
+"""Models behind OpenAI's chat completions and embeddings, of whatever provider speaks them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import openai
+from openai import AsyncOpenAI, AsyncStream
+from openai.types import Embedding
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+from openai.types.completion_usage import CompletionUsage
+
+from jobs.decisions.prompting import Message
+from jobs.errors import Permanent
+from jobs.ports import ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage, Vectors
+from worker.adapters.model_errors import cut, declined, provider_errors_translated
+from worker.telemetry import ModelSpan, model_span
+
+DIMENSIONS = 384  # as in the schema: vector(384)
+TEXTS_PER_REQUEST = 64
+
+Chunks = AsyncStream[ChatCompletionChunk]
+
+
+def openai_client(base_url: str, api_key: str, *, connect_timeout_s: float = 5.0) -> AsyncOpenAI:
+    """A client that neither retries nor waits on its own: the executor retries, and each call has its deadlines."""
+    timeout = openai.Timeout(None, connect=connect_timeout_s)
+    return AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=0, timeout=timeout)
+
+
+class OpenAIChat:
+    """`jobs.ports.ChatModel`. `clients` by the names of providers."""
+
+    def __init__(self, clients: Mapping[str, AsyncOpenAI]) -> None:
+        self._clients = clients
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completed]:
+        """As the port says. Whoever stops reading closes the connection, and the provider may stop writing."""
+        deadlines = Deadlines.of(request)
+        with model_span("chat", request.model) as span:
+            async with await self._open(request, deadlines) as chunks:
+                tally = Tally()
+                while (chunk := await _next(chunks, request.model, deadlines.of_next(tally))) is not None:
+                    if text := tally.take(chunk):
+                        if tally.texts == 1:
+                            span.first_chunk(deadlines.elapsed_s())
+                        yield TextDelta(text)
+                yield _completed(tally, request.model, span)
+
+    async def _open(self, request: ChatRequest, deadlines: "Deadlines") -> Chunks:
+        client = self._clients.get(request.model.provider)
+        if client is None:
+            raise Permanent("model.not_found", f"there is no provider {request.model.provider!r}")
+        with provider_errors_translated(request.model):
+            async with asyncio.timeout_at(deadlines.first_token):
+                return await client.chat.completions.create(
+                    model=request.model.model,
+                    messages=[_param(message) for message in request.messages],
+                    max_completion_tokens=request.max_output_tokens,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Moments on the event loop's clock. `total` counts from the request, the reader's own time included."""
+
+    began: float
+    first_token: float
+    total: float
+
+    @classmethod
+    def of(cls, request: ChatRequest) -> "Deadlines":
+        now = asyncio.get_running_loop().time()
+        total_s = request.total_timeout_s
+        return cls(now, now + min(request.first_token_timeout_s, total_s), now + total_s)
+
+    def of_next(self, tally: "Tally") -> float:
+        return self.total if tally.texts else self.first_token
+
+    def elapsed_s(self) -> float:
+        return asyncio.get_running_loop().time() - self.began
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the chunks so far have said apart from their text."""
+
+    texts: int = 0
+    finish: str | None = None
+    is_refusal: bool = False
+    usage: CompletionUsage | None = None
+    model: str | None = None
+
+    def take(self, chunk: ChatCompletionChunk) -> str | None:
+        """The chunk's text. The usage comes in a last chunk of its own, without choices; some send it earlier."""
+        self.usage = chunk.usage or self.usage
+        self.model = chunk.model or self.model
+        if not chunk.choices:
+            return None
+        choice = chunk.choices[0]
+        self.finish = choice.finish_reason or self.finish
+        self.is_refusal = self.is_refusal or bool(choice.delta.refusal)
+        self.texts += bool(choice.delta.content)
+        return choice.delta.content
+
+
+async def _next(chunks: Chunks, model: ModelName, deadline: float) -> ChatCompletionChunk | None:
+    """The timeout lies around this await alone: around a `yield` it would interrupt the reader's work as well."""
+    with provider_errors_translated(model, is_answering=True):
+        async with asyncio.timeout_at(deadline):
+            return await anext(chunks, None)
+
+
+def _completed(tally: Tally, model: ModelName, span: ModelSpan) -> Completed:
+    if tally.model:
+        span.answered_by(tally.model)
+    usage = None if tally.usage is None else usage_of(tally.usage)
+    if usage is not None:
+        span.used(usage)
+    if tally.finish is None:
+        raise cut(model)
+    if tally.finish == "content_filter" or tally.is_refusal:
+        raise declined()
+    finish: Literal["stop", "length"] = "length" if tally.finish == "length" else "stop"
+    return Completed(finish, usage)
+
+
+def usage_of(usage: CompletionUsage) -> Usage:
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        tokens_in=usage.prompt_tokens,
+        tokens_out=usage.completion_tokens,
+        tokens_cached=(prompt.cached_tokens if prompt else None) or 0,
+        tokens_reasoning=(completion.reasoning_tokens if completion else None) or 0,
+    )
+
+
+def _param(message: Message) -> ChatCompletionMessageParam:
+    match message.role:
+        case "system":
+            return {"role": "system", "content": message.content}
+        case "user":
+            return {"role": "user", "content": message.content}
+        case "assistant":
+            return {"role": "assistant", "content": message.content}
+
+
+class OpenAIEmbedder:
+    """`jobs.ports.Embedder`. `sends_dimensions`: the model's own vectors are longer, and it can shorten them."""
+
+    def __init__(
+        self, client: AsyncOpenAI, name: ModelName, *, sends_dimensions: bool, request_timeout_s: float = 30.0
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._dimensions = DIMENSIONS if sends_dimensions else openai.omit
+        self._timeout_s = request_timeout_s
+
+    @property
+    def name(self) -> ModelName:
+        return self._name
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """As the port says; 64 texts a request, one request after the other."""
+        vectors: list[Vectors] = [np.empty((0, DIMENSIONS), np.float32)]
+        tokens = 0
+        with model_span("embeddings", self._name) as span:
+            for start in range(0, len(texts), TEXTS_PER_REQUEST):
+                page = await self._request(texts[start : start + TEXTS_PER_REQUEST])
+                vectors.append(page.vectors)
+                tokens += page.usage.tokens_in
+            span.used(Usage(tokens))
+        return Embedded(np.concatenate(vectors), Usage(tokens))
+
+    async def _request(self, texts: Sequence[str]) -> Embedded:
+        with provider_errors_translated(self._name):
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._client.embeddings.create(
+                    model=self._name.model, input=list(texts), dimensions=self._dimensions
+                )
+        return Embedded(_unit_vectors(answer.data, len(texts)), Usage(answer.usage.prompt_tokens))
+
+
+def _unit_vectors(data: Sequence[Embedding], count: int) -> Vectors:
+    """(count, 384), unit length, in the order of the request."""
+    rows = [item.embedding for item in sorted(data, key=lambda item: item.index)]
+    if [item.index for item in sorted(data, key=lambda item: item.index)] != list(range(count)):
+        raise Permanent("embedding.incomplete", f"{count} texts were sent, {len(rows)} vectors came back")
+    lengths = {len(row) for row in rows}
+    if lengths != {DIMENSIONS}:
+        message = f"the model's vectors have {sorted(lengths)} dimensions, the schema's {DIMENSIONS}"
+        raise Permanent("embedding.dimensions", f"{message}; `sends_dimensions` asks some models for fewer")
+    vectors = np.asarray(rows, np.float64)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (np.isfinite(norms) & (norms > 0)).all():
+        raise Permanent("embedding.degenerate", "the model sent a vector without a direction")
+    unit: Vectors = (vectors / norms).astype(np.float32)
+    return unit
