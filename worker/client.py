@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+import httpx
 from postgrest import AsyncPostgrestClient
 from realtime.types import (
     RealtimeChannelBroadcastConfig,
@@ -26,6 +27,8 @@ from worker.transcript import TERMINAL, Transcript
 
 REREAD_S = 5.0  # an unfinished row is read again this often, whatever Realtime says or does not
 PAGE = 100  # ids in one request
+REQUEST_TIMEOUT_S = 30.0
+ALREADY_THERE = frozenset({"user_already_exists", "email_exists"})
 GAP_REREAD_S = 0.5  # and this often while text is missing
 CHANNEL = RealtimeChannelConfig(
     private=True,
@@ -77,20 +80,15 @@ class Rowcall:
         cls, url: str, key: str, *, email: str, password: str, sign_up: bool = False
     ) -> AsyncIterator[Self]:
         """A client with a session of its own. `sign_up` makes the user first; one that exists is signed in."""
-        supabase = await acreate_client(url, key, AsyncClientOptions(auto_refresh_token=True, persist_session=False))
-        try:
-            if sign_up:
-                await _sign_up_or_in(supabase, email, password)
-            else:
-                await supabase.auth.sign_in_with_password({"email": email, "password": password})
-            session = await supabase.auth.get_session()
-            if session is None:
-                raise PermissionError(f"{email} has no session: does the project ask for confirmation by e-mail?")
-            await supabase.realtime.set_auth(session.access_token)
-            yield cls(supabase)
-        finally:
-            await supabase.realtime.close()
-            await supabase.auth.sign_out()
+        async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S) as http:
+            options = AsyncClientOptions(httpx_client=http, persist_session=False)
+            supabase = await acreate_client(url, key, options)
+            try:
+                await _sign_in(supabase, email, password, sign_up=sign_up)
+                yield cls(supabase)
+            finally:
+                await supabase.realtime.close()
+                await supabase.auth.sign_out({"scope": "local"})
 
     async def submit(
         self,
@@ -237,10 +235,17 @@ def _rows(response: Any) -> list[dict[str, Any]]:
     return list(response.data)
 
 
-async def _sign_up_or_in(supabase: AsyncClient, email: str, password: str) -> None:
+async def _sign_in(supabase: AsyncClient, email: str, password: str, *, sign_up: bool) -> None:
+    """Leaves the client with a session, and Realtime with its token."""
     try:
-        await supabase.auth.sign_up({"email": email, "password": password})
+        if sign_up:
+            await supabase.auth.sign_up({"email": email, "password": password})
     except AuthApiError as error:
-        if error.code not in ("user_already_exists", "email_exists"):
+        if error.code not in ALREADY_THERE:
             raise
-        await supabase.auth.sign_in_with_password({"email": email, "password": password})
+    session = await supabase.auth.get_session()
+    if session is None:
+        session = (await supabase.auth.sign_in_with_password({"email": email, "password": password})).session
+    if session is None:
+        raise PermissionError(f"{email} has no session: does the project ask for confirmation by e-mail?")
+    await supabase.realtime.set_auth(session.access_token)

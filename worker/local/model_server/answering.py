@@ -35,7 +35,7 @@ def choose(ranked: Sequence[Candidate]) -> tuple[Candidate, ...]:
     # The better the best excerpt covers the question, the closer must others come to it, and the less does the answer
     # spread over pages: when unsure, several pages have a chance.
     confidence = min(1.0, pool[0].coverage)
-    least_score = pool[0].score * (0.35 + 0.3 * confidence)
+    least_score = pool[0].score * (0.35 + 0.2 * confidence)
     chosen: list[Candidate] = []
     while pool and len(chosen) < MOST_EXCERPTS:
         best = max(pool, key=lambda candidate: _appeal(candidate, chosen, confidence))
@@ -62,7 +62,7 @@ def _appeal(candidate: Candidate, chosen: Sequence[Candidate], confidence: float
     if any(other.passage.id == candidate.passage.id for other in chosen):
         appeal *= 0.8
     if any(other.passage.title == candidate.passage.title for other in chosen):
-        appeal *= 0.65 + 0.35 * confidence
+        appeal *= 0.7 + 0.2 * confidence
     return appeal
 
 

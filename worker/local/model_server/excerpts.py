@@ -7,7 +7,7 @@ from enum import Enum
 from itertools import pairwise
 
 _FENCE = re.compile(r"^\s*(?P<fence>```+|~~~+)")
-_HEADING = re.compile(r"^#{1,6}\s+(?P<text>.*?)\s*#*$")
+_HEADING = re.compile(r"^#{1,6}\s+(?P<text>\S.*)$")
 _ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+\S")
 _INDENTED = re.compile(r"^(?: {2,}|\t)\s*\S")
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")

@@ -11,7 +11,7 @@ _PIECE = re.compile(
     r"\s?[^\W\d_]{1,10}"  # a word, or ten letters of it, with the space before it
     r"|\d{1,3}"
     r"|\s*[\r\n]+"
-    r"|[ \t]+(?!\S)"
+    r"|\s+(?!\S)"
     r"| ?(?:[^\w\s]|_){1,3}"
     r"|\s"
 )

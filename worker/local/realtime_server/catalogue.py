@@ -79,7 +79,8 @@ class Catalogue:
 
     async def conditions(self, binding: Binding, table_oid: int, claims: Claims) -> tuple[Condition, ...]:
         """The binding's filters for this table. InvalidSubscription when one does not fit it, or these claims may not
-        read a column that the binding names."""
+        read a column that the binding names.
+        """
         filters = [
             {"column": wanted.column, "op": wanted.operator.value, "operand": wanted.operand}
             for wanted in binding.filters

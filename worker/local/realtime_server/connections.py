@@ -14,6 +14,7 @@ from worker.local.realtime_server.tokens import Claims
 
 log = structlog.get_logger()
 
+CLOSE_S = 1.0
 IDLE_S = 60.0  # Phoenix' timeout; clients send a heartbeat every 25 s
 MOST_WAITING_BYTES = 32 * 1024 * 1024  # for one client that reads more slowly than we have to tell
 
@@ -76,10 +77,18 @@ class SocketConnection:
             endings = await asyncio.gather(reader, writer, return_exceptions=True)
         if self._outbox.overflowed.is_set():
             log.warning("socket.too_slow", waiting_bytes=MOST_WAITING_BYTES)
-            await self._websocket.close(TRY_AGAIN_LATER)
+            await self._close_unread()
             return
         for ending in endings:
             await self._close_after(ending)
+
+    async def _close_unread(self) -> None:
+        """The close frame has to wait behind what the client does not read, so it may never go out."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._websocket.close(TRY_AGAIN_LATER)
+        except (TimeoutError, WebSocketDisconnect):
+            return
 
     async def _close_after(self, ending: BaseException | None) -> None:
         match ending:

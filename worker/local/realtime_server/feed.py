@@ -40,7 +40,8 @@ class Sent:
 @dataclass(frozen=True, slots=True)
 class Watched:
     """A change that passes the filters of these subscriptions. Whoever refreshes a token meanwhile is judged by the
-    one that counted when the change came."""
+    one that counted when the change came.
+    """
 
     xid: int
     committed_at: datetime

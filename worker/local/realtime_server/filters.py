@@ -136,10 +136,13 @@ class Condition:
 
 def condition(wanted: Filter, column_type: ColumnType, operands: tuple[str | None, ...]) -> Condition:
     """`operands` as Postgres writes them for this type: one, or for `in` any number. InvalidFilter for a type on
-    which Postgres knows the operator and we do not."""
+    which Postgres knows the operator and we do not.
+    """
     if column_type.shape not in SERVED[wanted.operator]:
         operator, name = wanted.operator.value, column_type.name
-        raise InvalidFilter(f"operator {operator} on column {wanted.column} of type {name} is not served by this server")
+        raise InvalidFilter(
+            f"operator {operator} on column {wanted.column} of type {name} is not served by this server"
+        )
     return Condition(wanted.column, _test(wanted, column_type, operands))
 
 
@@ -196,7 +199,8 @@ SortKey = Callable[[str], Any]
 
 def sort_key(column_type: ColumnType) -> SortKey:
     """Equal where Postgres says equal for the types in COMPARED, and ordered as there for those in ORDERED. Text goes
-    by code point: the embedded database has the locale C.UTF-8."""
+    by code point: the embedded database has the locale C.UTF-8.
+    """
     match column_type.shape:
         case Shape.NUMBER:
             return _number_key

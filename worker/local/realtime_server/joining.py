@@ -1,10 +1,10 @@
-"""A join's payload, read (pure). What is missing or of the wrong type counts as not asked for, as on the real server."""
+"""A join's payload, read (pure). What is missing or of the wrong type was not asked for, as on the real server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.local.realtime_server.subscribing import Binding, InvalidSubscription, parse_binding
+from worker.local.realtime_server.subscribing import Binding, parse_binding
 
 TOPIC_PREFIX = "realtime:"
 DEFAULT_WAIT_MS = 15_000
@@ -47,7 +47,9 @@ def read_wish(topic: str, payload: Mapping[str, Any]) -> Wish:
         ack=broadcast.get("ack") is True,
         self_broadcast=broadcast.get("self") is True,
         replication_ready=broadcast.get("replication_ready") is True,
-        postgres_changes=tuple(entry for entry in changes if isinstance(entry, dict)) if isinstance(changes, list) else (),
+        postgres_changes=tuple(entry for entry in changes if isinstance(entry, dict))
+        if isinstance(changes, list)
+        else (),
         wait_s=_wait_s(_mapping(config.get("postgres_changes_options"))),
         token=token if isinstance(token, str) else None,
     )

@@ -25,7 +25,8 @@ def change_data(
     table: Table, change: Change, committed_at: datetime, columns: Collection[str], *, row_security: bool
 ) -> str:
     """`columns` are those that the reader may and wants to see. With row security a DELETE shows the primary key only:
-    nobody can say any more who could read that row."""
+    nobody can say any more who could read that row.
+    """
     old_columns = set(columns)
     if change.kind is ChangeKind.DELETE and row_security:
         old_columns &= set(table.primary_key)

@@ -37,7 +37,9 @@ class Binding:
             for f in self.filters
         )
         select = "nil" if self.select is None else to_json(self.select).replace(",", ", ")
-        return f"[event: {self.event}, schema: {self.schema}, table: {self.table}, filters: [{filters}], select: {select}]"
+        return (
+            f"[event: {self.event}, schema: {self.schema}, table: {self.table}, filters: [{filters}], select: {select}]"
+        )
 
 
 def parse_binding(params: Mapping[str, Any]) -> Binding:
@@ -66,8 +68,7 @@ def parse_binding(params: Mapping[str, Any]) -> Binding:
 def _select(wanted: object) -> tuple[str, ...] | None:
     if isinstance(wanted, str):
         raise InvalidSubscription(
-            "Error parsing `select` params: expected a list of column name strings, "
-            'e.g. select: ["col1", "col2"]',
+            'Error parsing `select` params: expected a list of column name strings, e.g. select: ["col1", "col2"]',
         )
     names = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list) else []
     return tuple(names) or None

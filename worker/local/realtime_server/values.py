@@ -122,10 +122,10 @@ def _tokens(text: str) -> Iterator[str]:
 def _items(tokens: Iterator[str]) -> Array:
     """Up to the closing brace."""
     items: Array = []
-    for token in tokens:
-        if token == "}" and not items:
+    for part in tokens:
+        if part == "}" and not items:
             return items
-        items.append(_items(tokens) if token == "{" else _item(token))
+        items.append(_items(tokens) if part == "{" else _item(part))
         match next(tokens, None):
             case ",":
                 continue
@@ -136,9 +136,9 @@ def _items(tokens: Iterator[str]) -> Array:
     raise ValueError("an array literal that does not end")
 
 
-def _item(token: str) -> str | None:
-    if token in {",", "}"}:
+def _item(part: str) -> str | None:
+    if part in {",", "}"}:
         raise ValueError("an array literal with nothing between its commas")
-    if token.startswith('"'):
-        return ESCAPED.sub(r"\1", token[1:-1])
-    return None if token.upper() == "NULL" else ESCAPED.sub(r"\1", token.rstrip())
+    if part.startswith('"'):
+        return ESCAPED.sub(r"\1", part[1:-1])
+    return None if part.upper() == "NULL" else ESCAPED.sub(r"\1", part.rstrip())

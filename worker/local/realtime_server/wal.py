@@ -26,16 +26,21 @@ MOST_BATCHES = 64  # handed over and not yet worked off: then Postgres waits for
 RECONNECT_AFTER_S = 0.25
 LOOK_AFTER_S = 10.0
 
-Deliver = Callable[[list[Transaction]], None]
-
 
 class WalReader:
-    """`deliver` and `streaming` are called in the reader's thread; `streaming` tells whether the stream is up."""
+    """All three functions are called in the reader's thread; `started` and `stopped` tell whether the stream is up."""
 
-    def __init__(self, dsn: str, deliver: Deliver, streaming: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        deliver: Callable[[list[Transaction]], None],
+        started: Callable[[], None],
+        stopped: Callable[[], None],
+    ) -> None:
         self._dsn = dsn
         self._deliver = deliver
-        self._streaming = streaming
+        self._started = started
+        self._stopped = stopped
         self._room = threading.Semaphore(MOST_BATCHES)
         self._wake, self._woken = socket.socketpair()
         self._stopping = threading.Event()
@@ -52,13 +57,17 @@ class WalReader:
 
     def run(self) -> None:
         """Until stopped. Reconnects for as long as it takes."""
+        last_reason = ""
         while not self._stopping.is_set():
             try:
                 self._stream()
             except psycopg2.Error as error:
-                log.warning("wal.disconnected", reason=str(error).strip())
+                reason = str(error).strip()
+                if reason != last_reason:  # not once for each attempt
+                    log.warning("wal.disconnected", reason=reason)
+                last_reason = reason
             finally:
-                self._streaming(False)
+                self._stopped()
             self._stopping.wait(RECONNECT_AFTER_S)
         self._wake.close()
         self._woken.close()
@@ -74,14 +83,14 @@ class WalReader:
         with connection.cursor() as cursor:
             # A name of its own for each connection: the server may not have noticed yet that the last one is gone.
             slot = f"rowcall_realtime_{os.getpid()}_{next(self._slots)}"
-            cursor.execute(f"create_replication_slot {slot} temporary logical pgoutput noexport_snapshot")
+            cursor.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT")
             cursor.start_replication_expert(
-                f"start_replication slot {slot} logical 0/0 (proto_version '1', publication_names '{PUBLICATIONS}')",
+                f"START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names '{PUBLICATIONS}')",
                 decode=False,
                 status_interval=LOOK_AFTER_S,
             )
             log.info("wal.streaming", slot=slot)
-            self._streaming(True)
+            self._started()
             try:
                 self._read(cursor)
             finally:

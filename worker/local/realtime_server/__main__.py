@@ -1,0 +1,3 @@
+from worker.local.realtime_server.server import main
+
+main()
