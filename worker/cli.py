@@ -107,7 +107,7 @@ def ingest(
     """Writes files into documents and waits until they can be searched. Files that did not change make no work."""
     from worker.commands import ingest_files
 
-    raise typer.Exit(not asyncio.run(ingest_files(_account(state), paths, as_json=as_json)))
+    _act(ingest_files(_account(state), paths, as_json=as_json))
 
 
 @app.command()
@@ -121,8 +121,7 @@ def ask(
     """Inserts a question and shows the answer as it streams, its citations and its times."""
     from worker.commands import ask_question
 
-    succeeded = asyncio.run(ask_question(_account(state), question, {"quality": quality}, as_json=as_json))
-    raise typer.Exit(not succeeded)
+    _act(ask_question(_account(state), question, {"quality": quality}, as_json=as_json))
 
 
 def _project() -> Path:
@@ -158,6 +157,18 @@ def _account(state: Path) -> "Account":
         _fail(f"no embedded stack runs on {state}: start one with `rowcall dev`, or set {', '.join(names)}")
     url, key = project
     return Account(url, key, DEVELOPER, "insert a row, get an answer", sign_up=True)
+
+
+def _act(action: "Coroutine[Any, Any, bool]") -> NoReturn:
+    """Ends with 0 where the action succeeded, else with 1; what the project refuses is a message, no trace."""
+    from jobs.errors import JobError
+    from worker.client import RequestRefused
+
+    try:
+        succeeded = asyncio.run(action)
+    except (RequestRefused, JobError) as error:
+        _fail(str(error))
+    raise typer.Exit(not succeeded)
 
 
 def _fail(message: str) -> NoReturn:

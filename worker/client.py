@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx
-from postgrest import AsyncPostgrestClient
+from postgrest import APIError, AsyncPostgrestClient
 from realtime.types import (
     RealtimeChannelBroadcastConfig,
     RealtimeChannelConfig,
     RealtimeChannelPresenceConfig,
     RealtimePostgresChangesListenEvent,
 )
-from supabase import AsyncClient, AsyncClientOptions, AuthApiError, acreate_client
+from supabase import AsyncClient, AsyncClientOptions, AuthApiError, AuthError, acreate_client
 
 from worker.transcript import TERMINAL, Transcript
 
@@ -35,6 +35,10 @@ CHANNEL = RealtimeChannelConfig(
     broadcast=RealtimeChannelBroadcastConfig(ack=False, self=False),
     presence=RealtimeChannelPresenceConfig(key="", enabled=False),
 )
+
+
+class RequestRefused(Exception):
+    """The project said no, or did not answer; the message is for the person who asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Rowcall:
         row: dict[str, Any] = {"kind": kind, "input": dict(input), "options": dict(options or {})}
         if idempotency_key is not None:
             row["idempotency_key"] = idempotency_key
-        inserted = _rows(await self._rowcall.table("generations").insert(row).execute())
+        inserted = await _rows(self._rowcall.table("generations").insert(row))
         return str(inserted[0]["id"])
 
     async def ask(self, question: str, **options: Any) -> AsyncIterator[Update]:
@@ -119,8 +123,7 @@ class Rowcall:
 
     async def cancel(self, id: str) -> bool:
         """False: it had ended, or is not this user's."""
-        done = await self._rowcall.rpc("cancel_generation", {"id": id}).execute()
-        return bool(done.data)
+        return bool(await _answer(self._rowcall.rpc("cancel_generation", {"id": id})))
 
     async def put_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Writes documents, known by their source: new ones, and those that changed, are ingested.
@@ -129,17 +132,17 @@ class Rowcall:
         """
         table = self._rowcall.table("documents")
         rows = [dict(document) for document in documents]
-        written = _rows(await table.upsert(rows, on_conflict="user_id,source").execute())
+        written = await _rows(table.upsert(rows, on_conflict="user_id,source"))
         ids = [row["id"] for row in written]
-        return _rows(await table.select("id, source, generation_id").in_("id", ids).execute())
+        return await _rows(table.select("id, source, generation_id").in_("id", ids))
 
     async def wait_all(self, ids: Iterable[str], *, poll_s: float = 0.5) -> dict[str, dict[str, Any]]:
         """The rows of all generations, by id, once every one has ended. Polls: for many rows at once."""
         pending, ended = set(ids), dict[str, dict[str, Any]]()
         while pending:
             for page in _pages(sorted(pending), PAGE):
-                found = await self._rowcall.table("generations").select("*").in_("id", page).execute()
-                ended |= {row["id"]: row for row in _rows(found) if row["status"] in TERMINAL}
+                found = await _rows(self._rowcall.table("generations").select("*").in_("id", page))
+                ended |= {row["id"]: row for row in found if row["status"] in TERMINAL}
             pending -= ended.keys()
             if pending:
                 await asyncio.sleep(poll_s)
@@ -210,14 +213,14 @@ class Rowcall:
 
     async def _read(self, id: str) -> tuple[Mapping[str, Any], str | None]:
         """The row, and the running attempt's text so far."""
-        found = _rows(await self._rowcall.table("generations").select("*").eq("id", id).execute())
+        found = await _rows(self._rowcall.table("generations").select("*").eq("id", id))
         if not found:
-            raise LookupError(f"generation {id} does not exist, or is not this user's")
+            raise RequestRefused(f"generation {id} does not exist, or is not this user's")
         row = found[0]
         if row["status"] != "running":
             return row, None
         attempts = self._rowcall.table("attempts").select("partial")
-        running = _rows(await attempts.eq("generation_id", id).eq("attempt", row["attempt"]).execute())
+        running = await _rows(attempts.eq("generation_id", id).eq("attempt", row["attempt"]))
         return row, running[0]["partial"] if running else None
 
     @property
@@ -231,21 +234,39 @@ def _pages(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _rows(response: Any) -> list[dict[str, Any]]:
-    return list(response.data)
+async def _rows(query: Any) -> list[dict[str, Any]]:
+    return list(await _answer(query))
+
+
+async def _answer(query: Any) -> Any:
+    """What a query of the SDK answers. Raises RequestRefused."""
+    try:
+        return (await query.execute()).data
+    except APIError as error:
+        hint = f" {error.hint}" if error.hint else ""
+        raise RequestRefused(f"{error.message} ({error.code}).{hint}") from error
+    except httpx.HTTPError as error:
+        raise RequestRefused(f"the project does not answer: {type(error).__name__} {error}") from error
 
 
 async def _sign_in(supabase: AsyncClient, email: str, password: str, *, sign_up: bool) -> None:
     """Leaves the client with a session, and Realtime with its token."""
     try:
         if sign_up:
-            await supabase.auth.sign_up({"email": email, "password": password})
+            await _sign_up(supabase, email, password)
+        session = await supabase.auth.get_session()
+        if session is None:
+            session = (await supabase.auth.sign_in_with_password({"email": email, "password": password})).session
+    except (AuthError, httpx.HTTPError) as error:
+        raise RequestRefused(f"{email} cannot sign in: {error}") from error
+    if session is None:
+        raise RequestRefused(f"{email} has no session: does the project ask for confirmation by e-mail?")
+    await supabase.realtime.set_auth(session.access_token)
+
+
+async def _sign_up(supabase: AsyncClient, email: str, password: str) -> None:
+    try:
+        await supabase.auth.sign_up({"email": email, "password": password})
     except AuthApiError as error:
         if error.code not in ALREADY_THERE:
             raise
-    session = await supabase.auth.get_session()
-    if session is None:
-        session = (await supabase.auth.sign_in_with_password({"email": email, "password": password})).session
-    if session is None:
-        raise PermissionError(f"{email} has no session: does the project ask for confirmation by e-mail?")
-    await supabase.realtime.set_auth(session.access_token)

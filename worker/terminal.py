@@ -93,7 +93,7 @@ def _print_ending(shown: Shown, console: Console) -> None:
     for citation in shown.citations:
         path = " › ".join(citation["heading_path"])
         place = " · ".join(part for part in (citation["title"], path, citation["source"]) if part)
-        console.print(f"  [cyan]\\[{citation['number']}][/cyan] {escape(place)}")
+        console.print(f"  [cyan]\\[{citation['number']}][/cyan] {escape(place)}", soft_wrap=True)
     times = [(n.removesuffix("_ms").replace("_", " "), ms) for n, ms in shown.times.as_json().items()]
     line = " · ".join(f"{name} {ms:.0f} ms" for name, ms in times if ms is not None)
     console.print(f"  [dim]{line}[/dim]")

@@ -93,7 +93,7 @@ begin
     return format('input is nested deeper than %s levels', max_depth);
   end if;
   foreach field in array kind.required_input loop
-    if jsonb_typeof(input -> field) is distinct from 'string' or btrim(input ->> field) = '' then
+    if jsonb_typeof(input -> field) is distinct from 'string' or (input ->> field) !~ '\S' then
       return format('input.%s must be a non-empty text for kind %s', field, kind.kind);
     end if;
   end loop;

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import LEASE_S, Model
 from tests.waiting import async_until
-from worker.client import Rowcall, Update
+from worker.client import RequestRefused, Rowcall, Update
 from worker.local.stack import Stack
 
 QUESTION = "What is the airspeed velocity of an unladen swallow?"
@@ -109,7 +109,7 @@ async def test_nobody_finds_another_user_s_document(rowcall_stack: Stack, rowcal
         assert "eleven" not in updates[-1].row["answer"]
         assert updates[-1].row["citations"] == []
         id = await rowcall.submit({"question": QUESTION})
-        with pytest.raises(LookupError):
+        with pytest.raises(RequestRefused, match="not this user's"):
             await client.wait(id)
 
 

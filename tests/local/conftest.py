@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from worker.local.resetting import reset_state
+from worker.local.wiring import StackConfig
 
 MIGRATION = """
 create table public.items (id integer primary key, body text);
@@ -27,3 +28,9 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "state"
     yield folder
     reset_state(folder)
+
+
+@pytest.fixture
+def config(state_dir: Path, project: Path) -> StackConfig:
+    """The small project on a state of its own, with the parts that start quickly."""
+    return StackConfig(state_dir, project, parts=frozenset({"valkey", "pg_net"}))

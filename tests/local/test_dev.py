@@ -16,7 +16,8 @@ from rich.console import Console
 from worker.local.dev import run_dev
 from worker.local.wiring import StackConfig
 
-sys.exit(run_dev(StackConfig(Path(sys.argv[1]), Path(sys.argv[2])), Console()))
+config = StackConfig(Path(sys.argv[1]), Path(sys.argv[2]), parts=frozenset({"valkey"}))
+sys.exit(run_dev(config, Console()))
 """
 
 

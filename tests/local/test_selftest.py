@@ -12,13 +12,14 @@ from worker.local.wiring import StackConfig, Wiring
 
 
 def test_a_gateway_that_serves_requests_as_its_login_role_does_not_start(
-    tmp_path: Path, state_dir: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, config: StackConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What @supabase/lite does when its first request finds no table with RLS, on the login that its manual suggests.
-    careful = (node.FOLDER / "gateway.mjs").read_text()
-    careless = careful.replace("rlsState = 'active'", "rlsState = 'inactive'")
+    careful = (node.FOLDER / "lite.mjs").read_text()
+    careless = careful.replace("'rlsState', 'active'", "'rlsState', 'inactive'")
     assert careless != careful
-    (tmp_path / "gateway.mjs").write_text(careless)
+    (tmp_path / "lite.mjs").write_text(careless)
+    (tmp_path / "gateway.mjs").write_text((node.FOLDER / "gateway.mjs").read_text())
     (tmp_path / "node_modules").symlink_to(node.FOLDER / "node_modules")
     command = parts.node_command
 
@@ -29,13 +30,12 @@ def test_a_gateway_that_serves_requests_as_its_login_role_does_not_start(
     monkeypatch.setattr(Wiring, "gateway_db_url", Wiring.admin_db_url)
     with (
         pytest.raises(StackError, match=r"an anonymous request runs as .*supabase_admin"),
-        Stack(StackConfig(state_dir, project)),
+        Stack(config),
     ):
         pass
 
 
-def test_a_database_whose_anon_role_skips_row_level_security_does_not_start(state_dir: Path, project: Path) -> None:
-    config = StackConfig(state_dir, project)
+def test_a_database_whose_anon_role_skips_row_level_security_does_not_start(config: StackConfig) -> None:
     with Stack(config) as stack, psycopg.connect(stack.admin_db_url) as connection:
         connection.execute("alter role anon bypassrls")
     with pytest.raises(StackError, match="'bypassrls': True"), Stack(config):

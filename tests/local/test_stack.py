@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -33,7 +34,7 @@ from worker.local.stack import Stack
 from worker.local.state import running_project
 from worker.local.wiring import StackConfig
 
-with Stack(StackConfig(Path(sys.argv[1]), Path(sys.argv[2]))) as stack:
+with Stack(StackConfig(Path(sys.argv[1]), Path(sys.argv[2]), parts=frozenset({"valkey", "pg_net"}))) as stack:
     pids = {name: stack.process_id(name) for name in stack.running}
     print(json.dumps({"pids": pids, "url": stack.url}), flush=True)
     time.sleep(600)
@@ -52,9 +53,9 @@ def not_yet(stack: Stack) -> bool:
 
 
 @contextmanager
-def supervisor(state: Path, project: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
+def supervisor(config: StackConfig) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, str(state), str(project)],
+        [sys.executable, "-c", SUPERVISOR, str(config.state_dir), str(config.project_dir)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
@@ -68,8 +69,7 @@ def supervisor(state: Path, project: Path) -> Iterator[tuple[subprocess.Popen[st
         process.stdout.close()
 
 
-def test_a_second_start_finds_keys_and_data_again(state_dir: Path, project: Path) -> None:
-    config = StackConfig(state_dir, project)
+def test_a_second_start_finds_keys_and_data_again(config: StackConfig) -> None:
     with Stack(config) as first:
         with psycopg.connect(first.db_url) as connection:
             connection.execute("insert into public.items values (1, 'kept')")
@@ -83,8 +83,7 @@ def test_a_second_start_finds_keys_and_data_again(state_dir: Path, project: Path
         assert redis.Redis.from_url(second.redis_url).get("kept") == b"yes"
 
 
-def test_reset_makes_the_next_start_a_first_one(state_dir: Path, project: Path) -> None:
-    config = StackConfig(state_dir, project)
+def test_reset_makes_the_next_start_a_first_one(config: StackConfig) -> None:
     with Stack(config) as stack:
         before = stack.secret_key
         with psycopg.connect(stack.db_url) as connection:
@@ -106,8 +105,8 @@ def test_a_second_stack_on_the_same_state_is_refused_and_told_where_the_first_on
     assert "gateway" in stack.running
 
 
-def test_a_taken_port_is_named(stack: Stack, state_dir: Path) -> None:
-    taken = StackConfig(state_dir, REPOSITORY, api_port=stack.wiring.ports.api)
+def test_a_taken_port_is_named(stack: Stack, config: StackConfig) -> None:
+    taken = replace(config, api_port=stack.wiring.ports.api)
     with pytest.raises(StackError, match=f"port {taken.api_port} is taken"), Stack(taken):
         pass
 
@@ -124,15 +123,15 @@ def test_a_running_stack_is_found_by_its_state(stack: Stack, tmp_path: Path) -> 
     assert running_project(tmp_path) is None
 
 
-def test_leaving_ends_every_process(state_dir: Path, project: Path) -> None:
-    with Stack(StackConfig(state_dir, project)) as stack:
+def test_leaving_ends_every_process(config: StackConfig) -> None:
+    with Stack(config) as stack:
         pids = [stack.process_id(name) for name in stack.running]
         assert len(pids) == 4
     assert not any(alive(pid) for pid in pids)
 
 
-def test_a_part_that_dies_is_reported_with_the_end_of_its_log(state_dir: Path, project: Path) -> None:
-    with Stack(StackConfig(state_dir, project)) as stack:
+def test_a_part_that_dies_is_reported_with_the_end_of_its_log(config: StackConfig) -> None:
+    with Stack(config) as stack:
         stack.check()
         os.kill(stack.process_id("valkey"), signal.SIGKILL)
         until(lambda: "valkey" not in stack.running, "valkey has ended")
@@ -141,8 +140,8 @@ def test_a_part_that_dies_is_reported_with_the_end_of_its_log(state_dir: Path, p
     assert "Ready to accept connections" in death.value.log_tail
 
 
-def test_a_part_that_a_test_stopped_is_no_death_and_can_start_again(state_dir: Path, project: Path) -> None:
-    with Stack(StackConfig(state_dir, project)) as stack:
+def test_a_part_that_a_test_stopped_is_no_death_and_can_start_again(config: StackConfig) -> None:
+    with Stack(config) as stack:
         redis.Redis.from_url(stack.redis_url).set("kept", "yes")
         for end in (stack.stop, stack.kill):
             end("valkey")
@@ -152,8 +151,8 @@ def test_a_part_that_a_test_stopped_is_no_death_and_can_start_again(state_dir: P
             assert redis.Redis.from_url(stack.redis_url).get("kept") == b"yes"
 
 
-def test_the_gateway_and_webhooks_survive_a_restart_of_postgres(state_dir: Path, project: Path) -> None:
-    with Stack(StackConfig(state_dir, project)) as stack:
+def test_the_gateway_and_webhooks_survive_a_restart_of_postgres(config: StackConfig) -> None:
+    with Stack(config) as stack:
         stack.kill("postgres")
         stack.start("postgres")
         until(lambda: items(stack) == [], "the gateway has connected again")
@@ -172,12 +171,10 @@ def answered(connection: psycopg.Connection) -> bool:
     return connection.execute("select status_code from net._http_response").fetchall() == [(404,)]
 
 
-def test_workers_are_numbered_and_end_with_the_stack(
-    state_dir: Path, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_are_numbered_and_end_with_the_stack(config: StackConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     command = Command((sys.executable, "-c", "import sys; sys.stdin.read()"))
     monkeypatch.setattr(parts, "worker", lambda _, name: Part(name, command, Begins.WITH_THE_SCHEMA, None))
-    with Stack(StackConfig(state_dir, project, workers=2)) as stack:
+    with Stack(replace(config, workers=2)) as stack:
         assert stack.spawn_worker() == "worker-3"
         stack.kill("worker-1")
         assert {"worker-2", "worker-3"} < set(stack.running)
@@ -187,18 +184,16 @@ def test_workers_are_numbered_and_end_with_the_stack(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_outlives_the_supervisor(state_dir: Path, project: Path, number: signal.Signals) -> None:
-    with supervisor(state_dir, project) as (process, pids):
+def test_nothing_outlives_the_supervisor(config: StackConfig, number: signal.Signals) -> None:
+    with supervisor(config) as (process, pids):
         assert all(alive(pid) for pid in pids.values())
         process.send_signal(number)
         process.wait(30)
         until(lambda: not any(alive(pid) for pid in pids.values()), f"{pids} have ended")
 
 
-def test_servers_that_even_the_watchdog_could_not_end_are_ended_by_the_next_start(
-    state_dir: Path, project: Path
-) -> None:
-    with supervisor(state_dir, project) as (process, pids):
+def test_servers_that_even_the_watchdog_could_not_end_are_ended_by_the_next_start(config: StackConfig) -> None:
+    with supervisor(config) as (process, pids):
         os.kill(os.getpgid(pids["valkey"]), signal.SIGKILL)
         process.kill()
         process.wait()
@@ -206,14 +201,14 @@ def test_servers_that_even_the_watchdog_could_not_end_are_ended_by_the_next_star
         assert alive(pids["postgres"])
         assert alive(pids["valkey"])
 
-        with Stack(StackConfig(state_dir, project)) as stack, psycopg.connect(stack.db_url) as connection:
+        with Stack(config) as stack, psycopg.connect(stack.db_url) as connection:
             assert connection.execute("select count(*) from public.items").fetchone() == (0,)
         assert not alive(pids["postgres"])
         assert not alive(pids["valkey"])
 
 
-def test_a_stack_whose_watchdog_was_killed_says_so(state_dir: Path, project: Path) -> None:
-    with Stack(StackConfig(state_dir, project)) as stack:
+def test_a_stack_whose_watchdog_was_killed_says_so(config: StackConfig) -> None:
+    with Stack(config) as stack:
         os.kill(os.getpgid(stack.process_id("valkey")), signal.SIGKILL)
         with pytest.raises(StackError, match="watchdog"):
             until(lambda: not_yet(stack), "it is noticed")

@@ -27,12 +27,17 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield running
 
 
-@pytest.fixture
-def sql(project: Stack) -> Iterator[Session]:
-    """A transaction as postgres; nothing of it stays."""
+@pytest.fixture(scope="session")
+def postgres(project: Stack) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(project.db_url) as connection:
-        yield Session(connection)
-        connection.rollback()
+        yield connection
+
+
+@pytest.fixture
+def sql(postgres: psycopg.Connection[Any]) -> Iterator[Session]:
+    """A transaction as postgres; nothing of it stays."""
+    yield Session(postgres)
+    postgres.rollback()
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class TestInput:
             insert(sql, input={"question": "x" * 263_000})
 
     def test_a_long_value_in_a_message_is_cut(self, sql: Session) -> None:
-        with sql.refused("PT400", "options.quality") as _:
+        with sql.refused("PT400", "options.quality"):
             insert(sql, options={"quality": "x" * 10_000})
         with pytest.raises(AssertionError), sql.refused("PT400", "x" * 60):
             insert(sql, options={"quality": "x" * 10_000})
@@ -156,7 +156,9 @@ class TestKindsAndLanes:
         sql.as_service()
         sql.run("insert into rowcall.kinds values ('translate', true, '{text,language}', 'bulk')")
         sql.as_user(sql.new_user())
-        sql.connection.execute("select 1")
+        assert insert(sql, kind="translate", input={"text": "hi", "language": "fr"})["lane"] == "bulk"
+        with sql.refused("PT400", "input.language must be a non-empty text for kind translate"):
+            insert(sql, kind="translate", input={"text": "hi"})
 
     def test_a_lane_may_be_chosen_and_must_exist(self, sql: Session) -> None:
         assert insert(sql, lane="bulk")["lane"] == "bulk"

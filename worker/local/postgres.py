@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGQUIT
 from typing import Literal
 
 from worker.local.errors import StackError
@@ -51,10 +51,15 @@ class Postgres:
         return str(self.lodging.installation / "bin" / name)
 
     def command(self) -> Command:
-        """The server. SIGINT is its fast shutdown: it does not wait for clients to leave."""
+        """The server. SIGINT is its fast shutdown, which does not wait for clients to leave. SIGQUIT is a crash that
+        takes its processes along; after SIGKILL the next start could still meet them.
+        """
         settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
         return Command(
-            (self.binary("postgres"), "-D", str(self.data), *settings), stop_signal=SIGINT, account=self.account
+            (self.binary("postgres"), "-D", str(self.data), *settings),
+            stop_signal=SIGINT,
+            kill_signal=SIGQUIT,
+            account=self.account,
         )
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -30,6 +30,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)  # beside our own
     folder: Path = Path("/")
     stop_signal: signal.Signals = signal.SIGTERM
+    kill_signal: signal.Signals = signal.SIGKILL
     account: Account | None = None
 
 
@@ -78,8 +79,9 @@ class Child:
         self.stopping = True
 
     def kill(self) -> None:
+        """Ends it without a chance to tidy up."""
         self.stopping = True
-        self._process.kill()
+        self._process.send_signal(self._command.kill_signal)
         self._end()
 
     def stop(self, grace_s: float) -> None:

@@ -97,7 +97,7 @@ class Stack:
         self._child(name).stop(STOP_GRACE_S)
 
     def kill(self, name: str) -> None:
-        """SIGKILL: the part gets no chance to tidy up."""
+        """Ends a part without a chance to tidy up."""
         self._child(name).kill()
 
     def start(self, name: str) -> None:

@@ -13,7 +13,7 @@ WEBHOOK_PATH = "/webhooks/supabase"
 
 # Beside Postgres and the gateway, which are always there, and any number of workers.
 ALL_PARTS = frozenset({"valkey", "pg_net", "realtime", "models", "intake"})
-DEFAULT_PARTS = frozenset({"valkey", "pg_net"})
+DEFAULT_PARTS = ALL_PARTS - {"intake"}
 
 
 @dataclass(frozen=True, slots=True)

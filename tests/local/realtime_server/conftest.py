@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 
@@ -67,6 +69,7 @@ def realtime(stack: Stack) -> None:
 
 
 @pytest.fixture
-def database(stack: Stack) -> psycopg.Connection:
-    """As postgres, each statement committed at once."""
-    return psycopg.connect(stack.db_url, autocommit=True)
+def database(stack: Stack) -> Iterator[psycopg.Connection]:
+    """As postgres; each statement is committed at once."""
+    with psycopg.connect(stack.db_url, autocommit=True) as connection:
+        yield connection

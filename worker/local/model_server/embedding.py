@@ -53,7 +53,7 @@ class Embedder:
 
         try:
             loaded, tokenizer = weights.load(weights.locate())
-        except (weights.WeightsUnavailableError, OSError) as error:
+        except weights.WeightsUnavailableError as error:
             log.error("embeddings are unavailable: %s", error)
             unavailable = ApiError(503, str(error), type="server_error", code="model_unavailable")
             self._batcher.set_exception(unavailable)

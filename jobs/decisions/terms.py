@@ -1,0 +1,71 @@
+"""The words of a text by which it is found, and how well they match a question's (BM25)."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import log
+
+# Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework", section 3.5: the usual range is k1 1.2-2, b 0.5-0.8.
+K1 = 1.2
+B = 0.75
+
+_WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*")
+_PART = re.compile(r"[A-Z]?[^\WA-Z_]+|[A-Z]+(?![^\WA-Z_])")  # of snake_case and camelCase
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
+_STOP_WORDS = frozenset(
+    "a about all also am an and any are as at be been being between both but by can could did do does don each for from had "
+    "has have he her his how i if in into is it its just may might more most must my no not of on only or other our own s same "
+    "shall she should so some such t than that the their them then there these they this those to us use used using very was "
+    "we were what when where which while who whom whose why will with would you your".split()
+)
+_SUFFIX = re.compile(r"(?<=\w{3})(?:(?P<y>ies|ied)|ations?|ments?|(?P<verb>ing|ings|ed|ers?)|es|s|ly)$")
+
+
+
+def terms(text: str) -> tuple[str, ...]:
+    """Stems without stop words, in order. Names of code also count by their parts; Chinese, Japanese, Korean by pairs."""
+    return tuple(term for word in _WORD.findall(text) for term in _terms_of(word))
+
+
+@dataclass(frozen=True, slots=True)
+class Bm25:
+    """Scores texts of one collection against a question."""
+
+    weights: dict[str, float]  # of the question's terms
+    mean_length: float
+
+    @classmethod
+    def over(cls, question: Iterable[str], texts: Sequence[Sequence[str]]) -> "Bm25":
+        found = Counter(term for text in texts for term in set(text))
+        count = len(texts)
+        weights = {term: log(1 + (count - found[term] + 0.5) / (found[term] + 0.5)) for term in dict.fromkeys(question)}
+        return cls(weights, max(1.0, sum(map(len, texts)) / max(1, count)))
+
+    def score(self, text: Sequence[str]) -> float:
+        """0 where no term of the question stands in the text."""
+        counts = Counter(term for term in text if term in self.weights)
+        norm = K1 * (1 - B + B * len(text) / self.mean_length)
+        return sum(self.weights[term] * n * (K1 + 1) / (n + norm) for term, n in counts.items())
+
+
+def _terms_of(word: str) -> Iterable[str]:
+    if _CJK.fullmatch(word):
+        return (word[place : place + 2] for place in range(len(word) - 1))
+    whole = word.casefold()
+    parts = [part.casefold() for part in _PART.findall(word)]
+    names = [whole] if len(parts) < 2 else [whole, *parts]
+    return (_stem(name) for name in names if name not in _STOP_WORDS)
+
+
+def _stem(word: str) -> str:
+    """A light stemmer: what it conflates, it conflates in the question and in the text alike."""
+    found = _SUFFIX.search(word)
+    if not found:
+        return word
+    stem = word[: found.start()]
+    if found["y"]:
+        return f"{stem}y"
+    if found["verb"] and stem[-1] == stem[-2] and stem[-1] not in "lsz":
+        return stem[:-1]
+    return stem
