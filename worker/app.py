@@ -1,8 +1,7 @@
-"""The composition root: Settings → adapters → ports. Nothing else imports adapters."""
+"""The worker's composition root: Settings → adapters → ports. Nothing else imports adapters."""
 
 import asyncio
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +25,6 @@ from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
 from worker.executor import Executor, Timing
 from worker.health import create_internal
-from worker.intake import Bounds, create_intake
 from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.queue.arq_queue import ArqQueue
@@ -34,7 +32,7 @@ from worker.queue.arq_worker import Claiming, job_function
 from worker.queue.arq_worker import run_worker as run_hints
 from worker.queue.connecting import connected as redis_connected
 from worker.queue.turns import RedisTurn
-from worker.serving import serving
+from worker.serving import serving, stop_on_signals
 from worker.settings import Settings, load
 from worker.settling import Policy
 from worker.sweeper import Sweeper, Sweeping
@@ -80,21 +78,6 @@ async def run_worker(settings: Settings) -> None:
                 sweeping.cancel()
                 await asyncio.gather(renewing, sweeping, return_exceptions=True)
         log.info("worker.stopped", name=m.name)
-
-
-async def run_intake(settings: Settings, *, host: str | None = None, port: int | None = None) -> None:
-    """Receives webhooks until SIGTERM or SIGINT. `host` and `port` override rowcall.toml."""
-    configure_logging(settings.environment.ROWCALL_LOG)
-    stop = stop_on_signals()
-    section, internal = settings.configuration.intake, settings.configuration.internal
-    metrics = Metrics()
-    bounds = Bounds(max_body_bytes=section.max_body_bytes, max_backlog=section.max_backlog)
-    async with redis_connected(settings.environment.REDIS_URL) as redis:
-        intake = create_intake(ArqQueue(redis), metrics, secrets=settings.webhook_secrets, bounds=bounds)
-        health = create_internal(unready=tuple, registry=metrics.registry)
-        public = serving(intake, host=host or section.host, port=section.port if port is None else port, name="intake")
-        async with public, serving(health, host=internal.host, port=internal.port, name="internal"):
-            await stop.wait()
 
 
 @asynccontextmanager
@@ -154,14 +137,6 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
 def read_prompts() -> dict[str, Template]:
     """The prompt files, by name without ending."""
     return {path.stem: Template.of(path.stem, path.read_text(encoding="utf-8")) for path in PROMPTS.glob("*.md")}
-
-
-def stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 def stock_settings(settings: Settings) -> dict[str, Any]:

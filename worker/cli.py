@@ -74,7 +74,7 @@ def intake(
     port: Annotated[int | None, typer.Option(help="port to listen on; default: rowcall.toml's")] = None,
 ) -> None:
     """Receives database webhooks and enqueues what they hint at."""
-    from worker.app import run_intake
+    from worker.intake_app import run_intake
 
     _run(lambda settings: run_intake(settings, host=host, port=port))
 

@@ -10,6 +10,8 @@ from math import log
 K1 = 1.2
 B = 0.75
 
+SHORTEST_STEM = 3
+
 _WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*")
 _PART = re.compile(r"[A-Z]?[^\WA-Z_]+|[A-Z]+(?![^\WA-Z_])")  # of snake_case and camelCase
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
@@ -61,11 +63,9 @@ def _terms_of(word: str) -> Iterable[str]:
 def _stem(word: str) -> str:
     """A light stemmer: what it conflates, it conflates in the question and in the text alike."""
     found = _SUFFIX.search(word)
-    if not found:
-        return word
-    stem = word[: found.start()]
-    if found["y"]:
+    stem = word[: found.start()] if found else word
+    if found and found["y"]:
         return f"{stem}y"
-    if found["verb"] and stem[-1] == stem[-2] and stem[-1] not in "lsz":
+    if found and found["verb"] and stem[-1] == stem[-2] and stem[-1] not in "lsz":
         return stem[:-1]
-    return stem
+    return stem.removesuffix("e") if len(stem) > SHORTEST_STEM else stem

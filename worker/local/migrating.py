@@ -43,7 +43,8 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
 def apply_migrations(db_url: str, folder: Path) -> tuple[Migration, ...]:
     """Those that were not applied yet, each in a transaction of its own; then the API is told to reload its schema."""
     migrations = read_migrations(folder)
-    with psycopg.connect(db_url, autocommit=True) as connection:
+    # No prepared statements: a pooler in front of the database may not know them.
+    with psycopg.connect(db_url, autocommit=True, prepare_threshold=None) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         connection.execute(HISTORY)
         applied = {row[0] for row in connection.execute("select version from supabase_migrations.schema_migrations")}

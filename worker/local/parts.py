@@ -13,7 +13,8 @@ from worker.local.valkey import valkey_command
 from worker.local.wiring import EXPOSED_SCHEMAS, Wiring
 
 LOADER = "worker.local.child"
-ROWCALL = "worker.app,worker.cli"  # the command line imports the rest only when it is told which command
+WORKER = "worker.app,worker.cli"
+INTAKE = "worker.intake_app,worker.settings,worker.cli"
 
 
 class Begins(Enum):
@@ -75,13 +76,13 @@ def models(wiring: Wiring) -> Part:
 def intake(wiring: Wiring) -> Part:
     port = wiring.ports.intake
     command = python_command(
-        wiring, ROWCALL, ("intake", "--host", "127.0.0.1", "--port", str(port)), wiring.environment
+        wiring, INTAKE, ("intake", "--host", "127.0.0.1", "--port", str(port)), wiring.environment
     )
     return Part("intake", command, Begins.WITH_THE_SCHEMA, port)
 
 
 def worker(wiring: Wiring, name: str) -> Part:
-    command = python_command(wiring, ROWCALL, ("worker",), wiring.environment)
+    command = python_command(wiring, WORKER, ("worker",), wiring.environment)
     return Part(name, command, Begins.WITH_THE_SCHEMA, None)
 
 

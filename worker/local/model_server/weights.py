@@ -84,8 +84,8 @@ def locate() -> Path:
 def load(folder: Path) -> tuple[Weights, Tokenizer]:
     """Weights and tokenizer; raises `WeightsUnavailableError` where the files are not those that we know.
 
-    The hashes are taken at every load, while another thread reads: 60 ms where the processor has SHA instructions, and no
-    record of an earlier check that could go stale.
+    The hashes are taken at every load, while another thread reads: 60 ms where the processor has SHA instructions, and
+    no record of an earlier check that could go stale.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
         reading = pool.submit(_read, folder)
@@ -124,15 +124,15 @@ def _arranged(tensors: Mapping[str, Floats]) -> Weights:
 
 
 def _layer(tensors: Mapping[str, Floats], prefix: str) -> Layer:
-    attention = [
-        (tensors[f"{prefix}.attention.self.{part}.weight"], tensors[f"{prefix}.attention.self.{part}.bias"])
-        for part in ("query", "key", "value")
-    ]
-    scale = np.float32(HEAD_WIDTH**-0.5)
-    (query, query_bias), *others = attention
-    scaled = [(query * scale, query_bias * scale), *others]
+    weight, bias = (
+        np.concatenate([tensors[f"{prefix}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")])
+        for kind in ("weight", "bias")
+    )
+    scale = np.float32(HEAD_WIDTH**-0.5)  # attention divides by the root: here once, not for each text
+    weight[:WIDTH] *= scale
+    bias[:WIDTH] *= scale
     return Layer(
-        qkv=_dense(np.concatenate([weight for weight, _ in scaled]), np.concatenate([bias for _, bias in scaled])),
+        qkv=_dense(weight, bias),
         attended=_linear(tensors, f"{prefix}.attention.output.dense"),
         attended_norm=_norm(tensors, f"{prefix}.attention.output.LayerNorm"),
         up=_linear(tensors, f"{prefix}.intermediate.dense"),
