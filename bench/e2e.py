@@ -18,7 +18,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 
 import httpx
 import psycopg
@@ -58,7 +61,7 @@ QUESTIONS = (
 
 def main() -> int:
     options = _parse()
-    load = Load(options.rate, options.seconds)
+    load, busy = Load(options.rate, options.seconds), round(os.getloadavg()[0], 1)
     with temporary_stack(workers=0) as stack, Children(stack.config.state_dir / "logs") as children:
         pace(stack)
         with rowcall_side(stack, children) as side:
@@ -76,7 +79,13 @@ def main() -> int:
         "rowcall, unhurried": summary(calm),
         "stock, unhurried": summary(stock_calm),
     }
-    conditions = asdict(load) | {"rows": load.rows, "users": USERS, "processors": os.cpu_count(), "lost": lost}
+    conditions = asdict(load) | {
+        "rows": load.rows,
+        "users": USERS,
+        "processors": os.cpu_count(),
+        "busy_before": busy,
+        "lost": lost,
+    }
     closing = verdict(ours, stock, goals)
     if options.json:
         print(json.dumps(conditions | {"sides": sides, "goals": [asdict(goal) for goal in goals], "summary": closing}))
@@ -104,34 +113,60 @@ async def ingest_for_everybody(stack: Stack) -> None:
 
 
 def measure(stack: Stack, side: Side, load: Load) -> Measured:
-    processes = dict(side.processes) | {name: stack.process_id(name) for name in SHARED_PARTS}
-    with psycopg.connect(stack.db_url, autocommit=True) as connection:
+    with clients(stack, side, load) as process:
+        processes = {name: stack.process_id(name) for name in (*SHARED_PARTS, "intake")}
+        processes |= {name: child.pid for name, child in side.processes.items()}
+        database_now, requests, began = now(stack), Requests(side.requests), time.monotonic()
+        before = {name: processor_s(pid) for name, pid in processes.items()}
+        outcomes = load_of(process, stack, side)
+        used = {name: processor_s(pid) - before[name] for name, pid in processes.items()}
+    return Measured(outcomes, requests.counts(), used, time.monotonic() - began, database_now)
+
+
+def now(stack: Stack) -> datetime:
+    """By the database's clock."""
+    with psycopg.connect(stack.db_url) as connection:
         row = connection.execute("select clock_timestamp()").fetchone()
     assert row is not None
-    requests, began = Requests(side.requests), time.monotonic()
-    before = {name: processor_s(pid) for name, pid in processes.items()}
-    outcomes = run_clients(stack, side.name, load)
-    used = {name: processor_s(pid) - before[name] for name, pid in processes.items()}
-    stack.check()
-    return Measured(outcomes, requests.counts(), used, time.monotonic() - began, row[0])
+    moment: datetime = row[0]
+    return moment
 
 
-def run_clients(stack: Stack, to: str, load: Load) -> tuple[Outcome, ...]:
+@contextmanager
+def clients(stack: Stack, side: Side, load: Load) -> Iterator["subprocess.Popen[str]"]:
+    """Users who are signed up and connected: hashing their passwords is no part of the load."""
     plan = asdict(load) | {
-        "to": to,
+        "to": side.name,
         "users": USERS,
         "patience_s": PATIENCE_S,
         "questions": QUESTIONS,
         "options": {"max_output_tokens": ANSWER_TOKENS},
     }
-    clients = subprocess.run(
-        [node.find_node(), str(BENCH / "e2e_clients.mjs"), json.dumps(plan)],
-        env=os.environ | stack.environment() | {"LOCAL_MODULES": str(node.FOLDER)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return tuple(Outcome(**json.loads(line)) for line in clients.stdout.splitlines())
+    command = [node.find_node(), str(BENCH / "e2e_clients.mjs"), json.dumps(plan)]
+    environment = os.environ | stack.environment() | {"LOCAL_MODULES": str(node.FOLDER)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", "the clients could not sign up"
+            yield process
+        finally:
+            process.kill()
+
+
+def load_of(process: "subprocess.Popen[str]", stack: Stack, side: Side) -> tuple[Outcome, ...]:
+    """Lets the clients begin. Raises `PartDied` as soon as something that they wait for is dead."""
+    go: str | None = "go\n"
+    while True:
+        try:
+            printed = process.communicate(go, timeout=1.0)[0]
+            break
+        except subprocess.TimeoutExpired:
+            go = None
+            stack.check()
+            side.check()
+    assert process.returncode == 0, f"the clients ended with exit code {process.returncode}"
+    return tuple(Outcome(**json.loads(line)) for line in printed.splitlines())
 
 
 def lost_rows(stack: Stack, ours: Measured, expected: int) -> int:

@@ -1,6 +1,8 @@
 // Signed-in users of supabase-js who insert questions at a fixed rate and watch the answers through Realtime:
 //   node e2e_clients.mjs '{"to": "rowcall" | "stock", "users", "rate", "seconds", "patience_s", "questions", "options"}'
-// prints one JSON object a row: milliseconds since its insert was sent, and how its stream fared.
+// signs them up and prints `ready`; when a line comes in it begins, and prints one JSON object a row: milliseconds since
+// its insert was sent, and how its stream fared.
+import { once } from 'node:events';
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -37,6 +39,8 @@ async function outcomeOf(user, question) {
 
 const users = [];
 for (let n = 0; n < plan.users; n++) users.push(await signUp());
+console.log('ready');
+await once(process.stdin, 'data');
 const outcomes = [];
 const began = performance.now();
 for (let n = 0; n < plan.rate * plan.seconds; n++) {

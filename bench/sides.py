@@ -26,8 +26,13 @@ STOP_GRACE_S = 10.0
 @dataclass(frozen=True, slots=True)
 class Side:
     name: Literal["rowcall", "stock"]
-    processes: Mapping[str, int]  # ids by name; "worker" is among them
+    processes: Mapping[str, Child]  # "worker" is among them
     requests: Path  # counted.py's log
+
+    def check(self) -> None:
+        """Raises `PartDied`."""
+        for child in self.processes.values():
+            child.check()
 
 
 @contextmanager
@@ -37,7 +42,7 @@ def rowcall_side(stack: Stack, children: Children) -> Iterator[Side]:
     with _running(
         children, "rowcall-worker", _counted(requests, "worker.cli", "worker"), stack.environment()
     ) as worker:
-        yield Side("rowcall", {"worker": worker.pid, "intake": stack.process_id("intake")}, requests)
+        yield Side("rowcall", {"worker": worker}, requests)
 
 
 @contextmanager
@@ -45,6 +50,8 @@ def stock_side(stack: Stack, children: Children, max_tokens: int) -> Iterator[Si
     """`arq stock_worker.WorkerSettings`, one process, arq's own settings; and the webhook's receiver."""
     requests, port = stack.config.state_dir / "stock.requests", free_port()
     environment = stack.environment() | {
+        "OPENAI_BASE_URL": stack.model_url,
+        "OPENAI_API_KEY": "local",
         "STOCK_REDIS_URL": stack.redis_url.removesuffix("/0") + "/1",
         "STOCK_SECRET": token_urlsafe(),
         "STOCK_MODEL": LOCAL_CHAT_MODEL,
@@ -62,7 +69,7 @@ def stock_side(stack: Stack, children: Children, max_tokens: int) -> Iterator[Si
         _running(children, "stock-intake", intake, environment, listens=port) as intake_process,
         _running(children, "stock-worker", worker, environment) as worker_process,
     ):
-        yield Side("stock", {"worker": worker_process.pid, "intake": intake_process.pid}, requests)
+        yield Side("stock", {"worker": worker_process, "intake": intake_process}, requests)
 
 
 def _counted(requests: Path, module: str, *arguments: str) -> tuple[str, ...]:

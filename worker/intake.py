@@ -21,7 +21,6 @@ log = structlog.get_logger()
 PATH = "/webhooks/supabase"
 SIGNATURE_HEADER = "x-rowcall-signature"
 SECRET_HEADER = "x-rowcall-secret"  # noqa: S105 - a header's name
-BODY_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 5
 
 
@@ -39,6 +38,7 @@ class Refusal(Exception):
 class Bounds:
     max_body_bytes: int = 1_048_576
     max_backlog: int = 100_000  # hints in the queue; above it webhooks are refused, and the sweeper brings the rows
+    body_timeout_s: float = 10.0
 
 
 def create_intake(
@@ -88,14 +88,14 @@ class _Intake:
         """The raw body; not a byte more than the bound is kept, whatever the request says of its length."""
         body = bytearray()
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(self.bounds.body_timeout_s):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > self.bounds.max_body_bytes:
                         message = f"the body is larger than {self.bounds.max_body_bytes} bytes"
                         raise Refusal(413, "webhook.too_large", message)
         except TimeoutError as error:
-            raise Refusal(408, "webhook.slow", f"the body took longer than {BODY_TIMEOUT_S:g} s") from error
+            raise Refusal(408, "webhook.slow", f"the body took over {self.bounds.body_timeout_s:g} s") from error
         except ClientDisconnect as error:
             raise Refusal(400, "webhook.cut", "the body ended early") from error
         return bytes(body)

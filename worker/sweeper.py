@@ -1,6 +1,7 @@
 """Finds rows that should be running and are not: what webhooks, Redis or a dead worker have lost."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,10 +48,9 @@ class Sweeper:
         """Sweeps until `stop` is set. An outage, of either side, is waited out."""
         while not stop.is_set():
             await self.take_turn()
-            try:
-                await asyncio.wait_for(stop.wait(), self._sweeping.interval_s)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._sweeping.interval_s):
+                    await stop.wait()
         try:
             await self._turn.give_up()
         except QueueUnavailable:

@@ -122,8 +122,10 @@ class _Splitter:
     def _split_framed(self, block: Block, room: int, bond: Bond) -> Iterator[Atom]:
         frame = self._frame(block, room)
         inner_room = room - (frame.tokens if frame else 0)
-        # The opening belongs to the first line: a fence or a header row alone says nothing.
+        # The opening belongs to the first line, the closing to the last: a fence or a header row alone says nothing.
         edges = list(self._lines(block.body_start, block.end))
+        while len(edges) > 1 and not self.markdown[slice(*edges[-1])].strip(" \t\r\n`~"):
+            edges[-2:] = [(edges[-2][0], edges[-1][1])]
         if edges:
             edges[0] = (block.start, edges[0][1])
         pieces: list[Atom] = []

@@ -9,6 +9,9 @@ from jobs.decisions.atoms import Atom, atoms_of
 from jobs.decisions.outline import Section, path_text, read_sections
 from jobs.decisions.sentences import sentence_spans
 
+# all-MiniLM-L6-v2 reads 256 word pieces: of 2,831 chunks of documentation with their headings 4 % have more, and 2 % of
+# all word pieces are beyond. For 17 questions to 187 pages, the share of the answer's words that is found in the best
+# 1,200 tokens: 120 tokens a chunk .65, 160 .71, 200 .80, 240 .77; 200 without an overlap .68.
 MAX_TOKENS = 200
 OVERLAP_TOKENS = 30
 _EMPTIEST = 0.5  # cuts are chosen among those that fill at least this share of a chunk
@@ -18,8 +21,8 @@ _EMPTIEST = 0.5  # cuts are chosen among those that fill at least this share of 
 class Chunk:
     """A piece of a document, readable on its own.
 
-    `markdown[start:end]` is the text that is new in it. `content` holds that text after an overlap with the chunk before;
-    in a split code block or table also between repeated fences or below the repeated header.
+    `markdown[start:end]` is the text that is new in it. `content` holds that text after an overlap with the chunk
+    before; in a split code block or table also between repeated fences or below the repeated header.
     """
 
     ordinal: int  # from 0
@@ -42,8 +45,8 @@ def chunk(
     """The chunks of a text, in order; together they hold every character that is not blank.
 
     A chunk stays within one section and within max_tokens. It ends between blocks where that leaves it half full, else
-    between list items, lines of code, sentences, words, in this order. Where it ends depends only on the text nearby, so
-    that an edit changes the chunks around it and no others.
+    between list items, lines of code, sentences, words, in this order. Where it ends depends only on the text nearby,
+    so that an edit changes the chunks around it and no others.
     """
     if not 0 <= overlap_tokens < max_tokens:
         raise ValueError("overlap_tokens must be at least 0 and less than max_tokens")

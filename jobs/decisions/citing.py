@@ -8,9 +8,13 @@ from jobs.decisions.compression import Passage
 
 MAX_CITATIONS = 5
 
-# Code is taken out first: `values[1]` cites nothing. An unclosed fence runs to the end.
+# Code is taken out first: `values[1]` cites nothing. A fence that is not closed runs to the end.
 _CODE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)|(?<!`)(`+)(?!`)[^\n]*?(?<!`)\2(?!`)", re.MULTILINE | re.DOTALL
+    r"""
+      ^[ \t]*(?P<fence>`{3,}|~{3,}) .*? (?: ^[ \t]*(?P=fence)[`~]*[ \t]*$ | \Z )
+    | (?<!`)(?P<ticks>`{1,3})(?!`) [^\n]{1,500}? (?<!`)(?P=ticks)(?!`)
+    """,
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 _MARKER = re.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\](?!\()")
 

@@ -1,8 +1,32 @@
 """Two rankings of chunks, by meaning and by words, made into one."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from jobs.decisions.terms import Bm25, terms
+
+# Weighted min-max fusion of cosine similarity and of BM25 over the candidates (Bruch, Gai and Ingber 2023, "An Analysis
+# of Fusion Functions for Hybrid Retrieval": convex sums beat RRF). Measured with 30 candidates from each search, by
+# all-MiniLM-L6-v2, Postgres 18's ts_rank_cd; nDCG@10 on Cranfield (90 queries) and CISI (26), and for how many of 17
+# questions to 187 pages of documentation the right page is among the first five pages:
+#
+#   cosine alone                     .372   .379   16
+#   ts_rank_cd alone                 .274   .196    9
+#   RRF (k = 60)                     .354   .330   12
+#   min-max with ts_rank_cd, .3      .375   .376   15
+#   min-max with BM25, .35           .394   .393   16
+#
+# ts_rank_cd knows no document frequencies, so that with any of the words a chunk full of common ones comes first. It is
+# good at finding candidates; BM25 then scores them, at a weight between .25 and .4 about equally well.
+WORDS_WEIGHT = 0.35
+
+# What a further passage of a document counts, times the one before it. The right page is among the first five passages
+# for 15 of the 17 questions instead of 14, and eight passages come from 4.6 pages instead of 3.6.
+REPEAT_FACTOR = 0.9
+
+_SHORTEST_OVERLAP = 20  # characters; less is chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +52,55 @@ class Candidate:
 class Ranked:
     candidate: Candidate
     score: float  # 0 to 1
-    content: str  # the candidate's, without what a passage ranked above it already says
+    content: str  # the candidate's, without what it shares with a neighbour that is ranked above it
 
 
 def fuse(candidates: Sequence[Candidate], *, question: str, limit: int) -> tuple[Ranked, ...]:
-    """The best passages, best first."""
-    scored = sorted(candidates, key=lambda c: (-(c.similarity or 0.0), c.chunk_id))
-    return tuple(Ranked(c, max(0.0, c.similarity or 0.0), c.content) for c in scored[:limit])
+    """The best passages, best first, from several documents; what a passage above says already is left out."""
+    chosen: list[Ranked] = []
+    from_document: Counter[str] = Counter()
+    left = sorted(zip(candidates, _scores(candidates, question), strict=True), key=lambda pair: pair[0].chunk_id)
+    while left and len(chosen) < limit:
+        worth = [score * REPEAT_FACTOR ** from_document[c.document_id] for c, score in left]
+        candidate, score = left.pop(worth.index(max(worth)))
+        content = _without_repeats(candidate, chosen)
+        if content:
+            chosen.append(Ranked(candidate, score, content))
+            from_document[candidate.document_id] += 1
+    return tuple(chosen)
+
+
+def _scores(candidates: Sequence[Candidate], question: str) -> list[float]:
+    texts = [terms(" ".join((c.title, *c.heading_path, c.content))) for c in candidates]
+    bm25 = Bm25.over(terms(question), texts)
+    by_meaning = _spread([c.similarity for c in candidates])
+    by_words = _spread([bm25.score(text) for text in texts])
+    return [(1 - WORDS_WEIGHT) * near + WORDS_WEIGHT * match for near, match in zip(by_meaning, by_words, strict=True)]
+
+
+def _spread(scores: Sequence[float | None]) -> list[float]:
+    """The scores between 0, the least of them, and 1, the best; an unknown one lies at 0, and equal ones at 1."""
+    known = [score for score in scores if score is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    if low == high:
+        return [0.0 if score is None else 1.0 for score in scores]
+    return [0.0 if score is None else (score - low) / (high - low) for score in scores]
+
+
+def _without_repeats(candidate: Candidate, above: Sequence[Ranked]) -> str:
+    """The content without its overlap with neighbours above it; empty where a passage above holds all of it."""
+    content = candidate.content
+    for other in (ranked.candidate for ranked in above):
+        if content.strip() in other.content:
+            return ""
+        if other.document_id == candidate.document_id and other.ordinal == candidate.ordinal - 1:
+            content = content[_overlap(other.content, content) :].lstrip("\n ")
+        elif other.document_id == candidate.document_id and other.ordinal == candidate.ordinal + 1:
+            content = content[: len(content) - _overlap(content, other.content)].rstrip()
+    return content
+
+
+def _overlap(before: str, after: str) -> int:
+    """How many characters at the end of one chunk are repeated at the start of the next."""
+    longest = min(len(before), len(after))
+    return next((size for size in range(longest, _SHORTEST_OVERLAP - 1, -1) if before.endswith(after[:size])), 0)

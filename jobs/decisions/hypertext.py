@@ -72,7 +72,10 @@ def read_html(content: str | bytes) -> Page:
 
 
 def _with_implied_ends(markup: str) -> Iterator[str]:
-    """The markup with the end tags that HTML lets authors leave out; Python's parser would put each item into the one before."""
+    """The markup with the end tags that HTML lets authors leave out.
+
+    Python's parser would put each item into the one before.
+    """
     opened: list[str] = []
     written = 0
     for tag in _BLOCK.finditer(markup):

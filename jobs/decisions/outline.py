@@ -8,6 +8,8 @@ from enum import Enum, auto
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
+# Only the structure of blocks is read; the inline rules would cost as much again.
+_PARSER = MarkdownIt("commonmark").enable("table").disable("inline")
 _NEWLINE = re.compile(r"\r\n?|\n")  # markdown-it's own idea of a line
 
 # Heading text without its marks: images and links to their text, code, emphasis, HTML tags, a trailing {#anchor}.
@@ -59,7 +61,7 @@ def read_sections(markdown: str) -> tuple[Section, ...]:
     """The sections of a text: together they are the whole text, in order."""
     starts = [0, *(match.end() for match in _NEWLINE.finditer(markdown)), len(markdown)]
     sections = []
-    for opened, end_line in _grouped(SyntaxTreeNode(_parser().parse(markdown)).children, len(starts) - 1):
+    for opened, end_line in _grouped(SyntaxTreeNode(_PARSER.parse(markdown)).children, len(starts) - 1):
         end = starts[end_line]
         body_start = starts[min(opened.body_line, end_line)]
         blocks = tuple(_tiled(opened.nodes, starts, body_start, end)) if opened.nodes or body_start < end else ()
@@ -75,11 +77,6 @@ def path_text(names: Iterable[str]) -> str:
 def heading_text(raw: str) -> str:
     """A heading's words, without marks, links and anchors."""
     return " ".join(_MARKS.sub("", _LINK.sub(r"\1", raw)).split())
-
-
-def _parser() -> MarkdownIt:
-    # Only the structure of blocks is read; the inline rules would cost as much again.
-    return MarkdownIt("commonmark").enable("table").disable("inline")
 
 
 def _grouped(nodes: Sequence[SyntaxTreeNode], lines: int) -> Iterator[tuple[_Open, int]]:

@@ -109,8 +109,8 @@ _PLAIN = {"amp": "&", "lt": "<", "quot": '"'}
 def escape(text: str) -> str:
     """The text, unable to open or close a tag of the prompt.
 
-    `<` becomes `&lt;` where such a tag would begin, and `&` becomes `&amp;` where it would be read as one of these escapes;
-    everything else stays, so that `a < b && c` costs no extra token. `unescape` gives the text back.
+    `<` becomes `&lt;` where such a tag would begin, and `&` becomes `&amp;` where it would be read as one of these
+    escapes; everything else stays, so that `a < b && c` costs no extra token. `unescape` gives the text back.
     """
     return _TAG.sub("&lt;", _ENTITY.sub("&amp;", text))
 
@@ -142,11 +142,16 @@ def _exchange(example: Exchange) -> Iterator[Message]:
 
 
 def _shortened(text: str, budget_tokens: int, count_tokens: Callable[[str], int]) -> str:
+    """The first sentences within the budget; where not even one fits, its first words."""
     if count_tokens(text) <= budget_tokens:
         return text
     end = 0
     for _, sentence_end in sentence_spans(text):
-        if count_tokens(text[:sentence_end]) > budget_tokens:
+        if count_tokens(text[:sentence_end].rstrip()) > budget_tokens:
             break
         end = sentence_end
-    return text[:end].rstrip()
+    kept = text[:end].rstrip()
+    while not kept and text:
+        text = text[: len(text) // 2]
+        kept = text.rpartition(" ")[0] if count_tokens(text) <= budget_tokens else ""
+    return kept

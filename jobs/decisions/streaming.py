@@ -1,7 +1,6 @@
-"""How far a growing text may be shown already, and when what has gathered is sent."""
+"""How far a growing text may be shown already."""
 
 import re
-from dataclasses import dataclass, replace
 
 # A link, image, tag or address that has not ended after so many characters is let go: nothing may hold a stream long.
 HOLD_CHARS = 512
@@ -15,28 +14,12 @@ _UNFINISHED = re.compile(
     | \b(?:h|ht|htt|https?:?/?|f|ft|ftp:?/?|w|ww|www)\Z        # the beginning of one
     | !\Z                                                      # of an image
     | [\ud800-\udbff]\Z                                        # half of a surrogate pair
+    | [\u2600-\u27bf\U0001f000-\U0001faff][\ufe0f\u200d\U0001f000-\U0001faff]*+\Z   # a picture of several characters
     | .?\u200d\Z                                               # a joiner waits for what it joins
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _BRACKET = re.compile(r"\\.|!?\[|\]|\n[ \t]*\n", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Text that has gathered since it was last sent."""
-
-    text: str = ""
-    since_s: float = 0.0  # when its first part came
-
-    def added(self, text: str, now_s: float) -> "Pending":
-        return replace(self, text=self.text + text, since_s=self.since_s if self.text else now_s)
-
-    def is_due(self, now_s: float, *, interval_s: float, max_bytes: int) -> bool:
-        """There is text, and it has waited long enough or grown large enough."""
-        if not self.text:
-            return False
-        return now_s - self.since_s >= interval_s or len(self.text.encode("utf-8", "surrogatepass")) >= max_bytes
 
 
 def safe_prefix(text: str) -> str:

@@ -1,6 +1,7 @@
 -- Each state change of a generation is one function, called by the worker in batches with the secret key; cancel and delete are for the owner.
 -- Whoever writes names the attempt it was given (the fencing token); a stale one changes nothing.
--- Locks are taken in one order everywhere: generations by id, then attempts by id, then calls by id, then spend by tenant. Without it two
+-- Locks are taken in one order everywhere: by the generation's id, the generation before its attempt; then calls by id, then spend by
+-- tenant. Claim and renew take many generations or attempts at once and never wait for one: they skip what is locked. Without this two
 -- batches could deadlock, and PostgREST repeats 40P01 without end.
 -- Batches are jsonb[]: @supabase/lite hands a single jsonb over as a JSON string, an array of them arrives the same on both.
 
@@ -12,30 +13,30 @@ returns table (id uuid, attempt integer, tries integer, user_id uuid, tenant tex
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
-  locked uuid[];
+  locked  uuid[];
+  expired uuid[];   -- those of them whose attempt has lost its lease
 begin
-  -- Lock first, then look, in two statements. A statement sees other tables as of its own start: one that did both could lock a row whose
-  -- claim by another worker had just been committed, not see that worker's lease, and claim it again.
+  -- Lock first, then look, in statements of their own. A statement sees other tables as of its own start: one that did both could lock a
+  -- row whose claim by another worker had just been committed, not see that worker's lease, and claim it again.
   locked := array(
     select g.id from rowcall.generations g
      where g.id = any (ids) and g.status in ('queued', 'running')
      order by g.id for no key update skip locked);
+  expired := array(   -- an attempt that is locked is being renewed, checkpointed or settled: somebody lives
+    select a.generation_id from rowcall.attempts a
+     where a.generation_id = any (locked) and a.outcome is null and a.lease_until <= now()
+     order by a.generation_id for no key update skip locked);
   return query
   with due as materialized (
     select g.id from rowcall.generations g
-     where g.id = any (locked)
-       and (g.status = 'queued' and g.run_at <= now()
-            or g.status = 'running' and not exists (
-                 select from rowcall.attempts a where a.generation_id = g.id and a.attempt = g.attempt and a.lease_until > now()))),
-  left_behind as materialized (   -- a renewal may come between the look at the lease and this line: then two run, and the fence lets one finish
-    select a.generation_id, a.attempt from rowcall.attempts a join due d on d.id = a.generation_id
-     where a.outcome is null order by a.generation_id for no key update of a),
+     where g.id = any (locked) and (g.status = 'queued' and g.run_at <= now() or g.status = 'running' and g.id = any (expired))),
   lost as (
     update rowcall.attempts a set outcome = 'lost', finished_at = now()
-      from left_behind l where a.generation_id = l.generation_id and a.attempt = l.attempt),
+     where a.generation_id = any (expired) and a.outcome is null
+    returning a.generation_id),
   abandoned as (
     update rowcall.calls c set status = 'abandoned', finished_at = now()
-      from (select k.id from rowcall.calls k join left_behind l on l.generation_id = k.generation_id
+      from (select k.id from rowcall.calls k join lost l on l.generation_id = k.generation_id
              where k.status = 'open' order by k.id for no key update of k) k
      where c.id = k.id),
   claimed as (
@@ -232,11 +233,16 @@ end $$;
 
 -- The owner erases a row and everything about it; the ledger keeps its numbers.
 create function rowcall.delete_generation(id uuid) returns boolean
-language sql security definer set search_path = '' as $$
-  with gone as (
-    delete from rowcall.generations g where g.id = delete_generation.id and g.user_id = auth.uid() returning 1)
-  select exists (select from gone)
-$$;
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform from rowcall.generations g where g.id = delete_generation.id and g.user_id = auth.uid() for update;
+  if not found then return false; end if;
+  -- The cascade would take these in any order.
+  perform from rowcall.attempts a where a.generation_id = delete_generation.id order by a.attempt for update;
+  perform from rowcall.calls c where c.generation_id = delete_generation.id order by c.id for no key update;
+  delete from rowcall.generations g where g.id = delete_generation.id;
+  return true;
+end $$;
 
 -- How long ended work is kept; prune_v1 deletes what is older, at most max_rows of each table in one call.
 create table rowcall.retention (

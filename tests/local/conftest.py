@@ -13,13 +13,17 @@ grant select on public.items to anon;
 """
 
 
+def small_project(folder: Path) -> Path:
+    """A project with one small migration."""
+    migrations = folder / "project" / "supabase" / "migrations"
+    migrations.mkdir(parents=True)
+    (migrations / "20260101000000_items.sql").write_text(MIGRATION)
+    return folder / "project"
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with one small migration."""
-    folder = tmp_path / "project" / "supabase" / "migrations"
-    folder.mkdir(parents=True)
-    (folder / "20260101000000_items.sql").write_text(MIGRATION)
-    return tmp_path / "project"
+    return small_project(tmp_path)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from tests.conftest import REPOSITORY
+from tests.local.conftest import small_project
 from tests.waiting import until
 from worker.local import parts
 from worker.local.errors import PartDied, StackError
@@ -123,13 +124,6 @@ def test_a_running_stack_is_found_by_its_state(stack: Stack, tmp_path: Path) -> 
     assert running_project(tmp_path) is None
 
 
-def test_leaving_ends_every_process(config: StackConfig) -> None:
-    with Stack(config) as stack:
-        pids = [stack.process_id(name) for name in stack.running]
-        assert len(pids) == 4
-    assert not any(alive(pid) for pid in pids)
-
-
 def test_a_part_that_dies_is_reported_with_the_end_of_its_log(config: StackConfig) -> None:
     with Stack(config) as stack:
         stack.check()
@@ -140,26 +134,34 @@ def test_a_part_that_dies_is_reported_with_the_end_of_its_log(config: StackConfi
     assert "Ready to accept connections" in death.value.log_tail
 
 
-def test_a_part_that_a_test_stopped_is_no_death_and_can_start_again(config: StackConfig) -> None:
-    with Stack(config) as stack:
-        redis.Redis.from_url(stack.redis_url).set("kept", "yes")
-        for end in (stack.stop, stack.kill):
-            end("valkey")
-            stack.check()
-            assert not is_listening(stack.wiring.ports.valkey)
-            stack.start("valkey")
-            assert redis.Redis.from_url(stack.redis_url).get("kept") == b"yes"
+@pytest.fixture(scope="module")
+def battered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose parts are stopped and killed."""
+    folder = tmp_path_factory.mktemp("battered")
+    small = StackConfig(folder / "state", small_project(folder), parts=frozenset({"valkey", "pg_net"}))
+    with Stack(small) as running:
+        yield running
+    reset_state(small.state_dir)
 
 
-def test_the_gateway_and_webhooks_survive_a_restart_of_postgres(config: StackConfig) -> None:
-    with Stack(config) as stack:
-        stack.kill("postgres")
-        stack.start("postgres")
-        until(lambda: items(stack) == [], "the gateway has connected again")
-        with psycopg.connect(stack.db_url, autocommit=True) as connection:
-            connection.execute("select net.http_get(%s)", (f"{stack.url}/nothing",))
-            until(lambda: answered(connection), "the request was sent")
-        stack.check()
+def test_a_part_that_a_test_stopped_is_no_death_and_can_start_again(battered: Stack) -> None:
+    redis.Redis.from_url(battered.redis_url).set("kept", "yes")
+    for end in (battered.stop, battered.kill):
+        end("valkey")
+        battered.check()
+        assert not is_listening(battered.wiring.ports.valkey)
+        battered.start("valkey")
+        assert redis.Redis.from_url(battered.redis_url).get("kept") == b"yes"
+
+
+def test_the_gateway_and_webhooks_survive_a_restart_of_postgres(battered: Stack) -> None:
+    battered.kill("postgres")
+    battered.start("postgres")
+    until(lambda: items(battered) == [], "the gateway has connected again")
+    with psycopg.connect(battered.db_url, autocommit=True) as connection:
+        connection.execute("select net.http_get(%s)", (f"{battered.url}/nothing",))
+        until(lambda: answered(connection), "the request was sent")
+    battered.check()
 
 
 def items(stack: Stack) -> object:
@@ -171,15 +173,18 @@ def answered(connection: psycopg.Connection) -> bool:
     return connection.execute("select status_code from net._http_response").fetchall() == [(404,)]
 
 
-def test_workers_are_numbered_and_end_with_the_stack(config: StackConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_numbered_and_every_process_ends_with_the_stack(
+    config: StackConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = Command((sys.executable, "-c", "import sys; sys.stdin.read()"))
-    monkeypatch.setattr(parts, "worker", lambda _, name: Part(name, command, Begins.WITH_THE_SCHEMA, None))
+    monkeypatch.setattr(parts, "worker", lambda _, name: Part(name, command, Begins.WITH_THE_SCHEMA, lambda: True))
     with Stack(replace(config, workers=2)) as stack:
         assert stack.spawn_worker() == "worker-3"
         stack.kill("worker-1")
         assert {"worker-2", "worker-3"} < set(stack.running)
         stack.check()
         pids = [stack.process_id(name) for name in stack.running]
+        assert len(pids) == 6
     assert not any(alive(pid) for pid in pids)
 
 

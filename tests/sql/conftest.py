@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.sql.session import Session
+from worker.local.resetting import reset_state
 from worker.local.stack import Stack
 from worker.local.wiring import StackConfig
 
@@ -25,6 +26,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     )
     with Stack(config) as running:
         yield running
+    reset_state(config.state_dir)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +40,14 @@ def sql(postgres: psycopg.Connection[Any]) -> Iterator[Session]:
     """A transaction as postgres; nothing of it stays."""
     yield Session(postgres)
     postgres.rollback()
+
+
+@pytest.fixture
+def admin(project: Stack) -> Iterator[Session]:
+    """A transaction of the superuser, to whom the platform's own parts belong; nothing of it stays."""
+    with psycopg.connect(project.admin_db_url) as connection:
+        yield Session(connection)
+        connection.rollback()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ def provider_errors_translated(model: ModelName, *, is_answering: bool = False) 
         raise Retryable("model.timeout", f"{_name(model)} took too long") from None
     except openai.OpenAIError as error:
         raise translated(error, model, is_answering=is_answering) from None
-    except ValueError:  # JSON that is none
-        raise Retryable("model.unreadable", f"{_name(model)} sent something that is no JSON") from None
+    except ValueError:  # JSON that is none, or an answer without its main part
+        raise Retryable("model.unreadable", f"{_name(model)} sent something that cannot be read") from None
 
 
 def translated(error: openai.OpenAIError, model: ModelName, *, is_answering: bool) -> JobError:

@@ -187,15 +187,17 @@ class OpenAIEmbedder:
 
 def _unit_vectors(data: Sequence[Embedding], count: int) -> Vectors:
     """(count, 384), unit length, in the order of the request."""
-    rows = [item.embedding for item in sorted(data, key=lambda item: item.index)]
-    if [item.index for item in sorted(data, key=lambda item: item.index)] != list(range(count)):
+    ordered = sorted(data, key=lambda item: item.index)
+    rows = [item.embedding for item in ordered]
+    if [item.index for item in ordered] != list(range(count)):
         raise Permanent("embedding.incomplete", f"{count} texts were sent, {len(rows)} vectors came back")
     lengths = {len(row) for row in rows}
     if lengths != {DIMENSIONS}:
         message = f"the model's vectors have {sorted(lengths)} dimensions, the schema's {DIMENSIONS}"
         raise Permanent("embedding.dimensions", f"{message}; `sends_dimensions` asks some models for fewer")
     vectors = np.asarray(rows, np.float64)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(norms) & (norms > 0)).all():
         raise Permanent("embedding.degenerate", "the model sent a vector without a direction")
     unit: Vectors = (vectors / norms).astype(np.float32)

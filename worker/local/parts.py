@@ -4,12 +4,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from worker.local.errors import StackError
 from worker.local.node import FOLDER as NODE_FOLDER
 from worker.local.node import find_node
+from worker.local.ports import is_listening
 from worker.local.processes import Command
-from worker.local.valkey import valkey_command
+from worker.local.valkey import answers, valkey_command
 from worker.local.wiring import EXPOSED_SCHEMAS, Wiring
 
 LOADER = "worker.local.child"
@@ -30,13 +32,18 @@ class Part:
     name: str
     command: Command
     begins: Begins
-    port: int | None  # listening means serving; None: nothing to wait for
+    serves: Callable[[], bool]
+
+
+def nothing_to_wait_for() -> bool:
+    """It is of use whenever it gets going: what waits for it waits in the database."""
+    return True
 
 
 def valkey(wiring: Wiring) -> Part:
     port = wiring.ports.valkey
     command = valkey_command(wiring.state_dir / "valkey", port, wiring.secrets.valkey_password)
-    return Part("valkey", command, Begins.AT_ONCE, port)
+    return Part("valkey", command, Begins.AT_ONCE, partial(answers, port, wiring.secrets.valkey_password))
 
 
 def gateway(wiring: Wiring) -> Part:
@@ -49,12 +56,14 @@ def gateway(wiring: Wiring) -> Part:
         "REALTIME_PORT": str(ports.realtime),
         "EXPOSED_SCHEMAS": ",".join(EXPOSED_SCHEMAS),
     }
-    return Part("gateway", node_command("gateway.mjs", environment), Begins.WITH_THE_DATABASE, ports.api)
+    command = node_command("gateway.mjs", environment)
+    return Part("gateway", command, Begins.WITH_THE_DATABASE, partial(is_listening, ports.api))
 
 
 def pg_net(wiring: Wiring) -> Part:
     environment = {"LOCAL_DB_URL": wiring.admin_db_url}
-    return Part("pg_net", node_command("pg_net.mjs", environment), Begins.WITH_THE_DATABASE, None)
+    command = node_command("pg_net.mjs", environment)
+    return Part("pg_net", command, Begins.WITH_THE_DATABASE, nothing_to_wait_for)
 
 
 def realtime(wiring: Wiring) -> Part:
@@ -64,26 +73,24 @@ def realtime(wiring: Wiring) -> Part:
     }
     port = wiring.ports.realtime
     command = python_command(wiring, "worker.local.realtime_server", ("--port", str(port)), environment)
-    return Part("realtime", command, Begins.WITH_THE_SCHEMA, port)
+    return Part("realtime", command, Begins.WITH_THE_SCHEMA, partial(is_listening, port))
 
 
 def models(wiring: Wiring) -> Part:
     port = wiring.ports.models
     command = python_command(wiring, "worker.local.model_server", ("--port", str(port)), {})
-    return Part("models", command, Begins.AT_ONCE, port)
+    return Part("models", command, Begins.AT_ONCE, partial(is_listening, port))
 
 
 def intake(wiring: Wiring) -> Part:
     port = wiring.ports.intake
-    command = python_command(
-        wiring, INTAKE, ("intake", "--host", "127.0.0.1", "--port", str(port)), wiring.environment
-    )
-    return Part("intake", command, Begins.WITH_THE_SCHEMA, port)
+    command = python_command(wiring, INTAKE, ("intake", "--host", "127.0.0.1", "--port", str(port)), wiring.environment)
+    return Part("intake", command, Begins.WITH_THE_SCHEMA, partial(is_listening, port))
 
 
 def worker(wiring: Wiring, name: str) -> Part:
     command = python_command(wiring, WORKER, ("worker",), wiring.environment)
-    return Part(name, command, Begins.WITH_THE_SCHEMA, None)
+    return Part(name, command, Begins.WITH_THE_SCHEMA, nothing_to_wait_for)
 
 
 OPTIONAL_PARTS: Mapping[str, Callable[[Wiring], Part]] = {

@@ -4,7 +4,6 @@ import http from 'node:http';
 import https from 'node:https';
 import postgres from 'postgres';
 
-const BATCH = 200;
 const CONCURRENCY = 64;
 const KEEP_RESPONSES = '6 hours';
 const SAFETY_POLL_MS = 1_000; // a notification that was missed while reconnecting
@@ -85,7 +84,7 @@ class Drain {
     try {
       while (this.#again && this.#free > 0) {
         this.#again = false;
-        const requests = await this.#take(Math.min(this.#free, BATCH));
+        const requests = await this.#take(this.#free);
         if (requests.length > 0) this.#again = true;
         for (const request of requests) this.#send(request);
       }

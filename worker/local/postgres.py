@@ -1,6 +1,8 @@
 """The bundled Postgres: where it is, how it is initialised, started and, if one was left behind, ended."""
 
 import os
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,8 @@ from worker.local.unprivileged import Lodging, find_lodging
 PostgresMajor = Literal[16, 18]
 SUPERUSER = "supabase_admin"
 INSTALL_FOLDERS: dict[PostgresMajor, str] = {16: "pginstall", 18: "pginstall18"}
+
+PROTOCOL_VERSION = 3 << 16  # 3.0, https://www.postgresql.org/docs/18/protocol-message-formats.html (StartupMessage)
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -83,6 +87,18 @@ class Postgres:
             group=account.gid if account else None,
             extra_groups=() if account else None,
         )
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether it asks who we are: it listens before it is ready, and then answers that it is starting up."""
+    parameters = f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()
+    hello = struct.pack("!ii", 8 + len(parameters), PROTOCOL_VERSION) + parameters
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(hello)
+            return connection.recv(1) == b"R"
+    except OSError:
+        return False
 
 
 def lodge_postgres(state_dir: Path, major: PostgresMajor, port: int) -> Postgres:

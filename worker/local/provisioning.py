@@ -1,7 +1,5 @@
 """Makes the database what a hosted project is before its first migration."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -13,18 +11,6 @@ SQL_FOLDER = Path(__file__).parent / "sql"
 PLATFORM = ("roles", "extensions", "vault", "pg_net", "database_webhooks", "realtime")
 AFTER_AUTH = ("auth",)
 REALTIME_SERVER = Path(__file__).parent / "realtime_server" / "realtime.sql"
-
-
-def connect_when_ready(url: str, check: Callable[[], None]) -> psycopg.Connection:
-    """A superuser's connection, as soon as the server takes one; `check` raises when it is not going to."""
-    while True:
-        check()
-        try:
-            return psycopg.connect(url, autocommit=True, connect_timeout=5)
-        except psycopg.OperationalError as error:
-            if error.sqlstate is not None and error.sqlstate.startswith("28"):  # a wrong password will not get better
-                raise
-            time.sleep(0.01)
 
 
 def make_platform(connection: psycopg.Connection, secrets: Secrets) -> None:

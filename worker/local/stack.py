@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -11,8 +12,8 @@ from worker.local import parts
 from worker.local.errors import StackError
 from worker.local.node import require_node_modules
 from worker.local.parts import Begins, Part
-from worker.local.ports import free_port, is_free, is_listening
-from worker.local.postgres import end_leftover, initialise, lodge_postgres
+from worker.local.ports import free_port, is_free
+from worker.local.postgres import accepts_connections, end_leftover, initialise, lodge_postgres
 from worker.local.processes import STOP_GRACE_S, Child, Children
 from worker.local.state import SECRETS, StateLock, open_state, read_or_create_secrets
 from worker.local.valkey import end_leftover as end_leftover_valkey
@@ -92,9 +93,9 @@ class Stack:
         for child in self._children.values():
             child.check()
 
-    def stop(self, name: str) -> None:
-        """Asks a part to end and waits for it."""
-        self._child(name).stop(STOP_GRACE_S)
+    def stop(self, name: str, grace_s: float = STOP_GRACE_S) -> None:
+        """Asks a part to end and waits for it; kills it when it has not ended after the grace."""
+        self._child(name).stop(grace_s)
 
     def kill(self, name: str) -> None:
         """Ends a part without a chance to tidy up."""
@@ -155,21 +156,25 @@ class Stack:
         self._start_postgres()
         self._make_database()
         self._wait_until_they_serve(*self._parts)
+        self.check()  # what listens may be another program on that port, and ours has died of it
         lock.announce(self.url)
 
     def _start_postgres(self) -> None:
-        ports = self.wiring.ports
-        postgres = lodge_postgres(self.config.state_dir, self.config.postgres_major, ports.postgres)
+        port = self.wiring.ports.postgres
+        postgres = lodge_postgres(self.config.state_dir, self.config.postgres_major, port)
         end_leftover(postgres)
         initialise(postgres, self.wiring.secrets.admin_password)
-        self._spawn(Part("postgres", postgres.command(), Begins.AT_ONCE, ports.postgres))
+        self._spawn(Part("postgres", postgres.command(), Begins.AT_ONCE, partial(accepts_connections, port)))
 
     def _make_database(self) -> None:
         # Imported here: psycopg takes 0.15 s to load, which Postgres needs to start anyway.
+        import psycopg
+
         from worker.local import migrating, provisioning, selftest
 
         wiring = self.wiring
-        with provisioning.connect_when_ready(wiring.admin_db_url, self.check) as connection:
+        self._wait_until_they_serve("postgres")
+        with psycopg.connect(wiring.admin_db_url, autocommit=True) as connection:
             provisioning.make_platform(connection, wiring.secrets)
             self._let_go(Begins.WITH_THE_DATABASE)
             self._wait_until_they_serve("gateway")
@@ -208,8 +213,7 @@ class Stack:
     def _look_who_serves(self) -> set[str]:
         """Those that still do not; each that does is reported once."""
         for name in sorted(self._starting):
-            port = self._parts[name].port
-            if port is None or is_listening(port):
+            if self._parts[name].serves():
                 self._starting.remove(name)
                 self._tell(name)
         return self._starting

@@ -30,6 +30,16 @@ def valkey_command(folder: Path, port: int, password: str) -> Command:
     return Command((binary(), str(settings)), folder=folder)
 
 
+def answers(port: int, password: str) -> bool:
+    """Whether commands are taken: it listens before it has read its append-only file."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(f"AUTH {password}\r\nPING\r\nQUIT\r\n".encode())
+            return b"+PONG" in b"".join(iter(lambda: connection.recv(4096), b""))
+    except OSError:
+        return False
+
+
 def end_leftover(folder: Path) -> None:
     """Stops a server that still writes our append-only file: supervisor and watchdog were both killed."""
     settings = folder / "valkey.conf"

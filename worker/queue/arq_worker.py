@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix
+from arq.utils import timestamp_ms
 from arq.worker import Function, Worker, func
 from redis.exceptions import RedisError
 
@@ -86,9 +87,9 @@ def job_function(run: RunHint) -> Function:
 class HintWorker(Worker):
     """arq's worker with four of its habits changed.
 
-    It polls often. It tells what runs, here or elsewhere, in one question instead of three a job. A lost connection
-    ends neither the process nor the count of its free places. A process that died keeps a hint for `redelivery_s`
-    instead of the longest time that a job may take; the claim declines what is given out twice.
+    It polls often. It takes all the jobs that it has places for in two round trips. A lost connection does not end it.
+    A process that died keeps a hint for `redelivery_s` instead of the longest time that a job may take; the claim
+    declines what is given out twice.
     """
 
     def __init__(self, redis: ArqRedis, run: RunHint, claiming: Claiming) -> None:
@@ -107,7 +108,7 @@ class HintWorker(Worker):
             job_deserializer=loads,
             log_results=False,
         )
-        self.in_progress_timeout_s = claiming.redelivery_s
+        self._mark_ms = round(1000 * claiming.redelivery_s)
         self._picking = asyncio.Lock()
         self._lost_at_s: float | None = None
         self._is_checked = False
@@ -141,28 +142,51 @@ class HintWorker(Worker):
             await asyncio.wait(late)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """In place of arq's, which asks four times for each job, also for those that run."""
         async with self._picking:
-            for job_id in await self._idle(job_ids):
-                if self.allow_pick_jobs:
-                    await self._start(job_id)
+            idle = await self._idle([job_id.decode() for job_id in job_ids])
+            if idle and self.allow_pick_jobs:
+                await self._take(idle)
 
-    async def _idle(self, job_ids: list[bytes]) -> list[bytes]:
+    async def _idle(self, job_ids: list[str]) -> list[str]:
         """Those that nobody runs, as many as we have places for."""
-        ours = [id for id in job_ids if id.decode() not in self.tasks]
-        if not ours:
+        others = [job_id for job_id in job_ids if job_id not in self.tasks]
+        if not others:
             return []
-        marks = await self.pool.mget([in_progress_key_prefix + id.decode() for id in ours])
-        idle = [id for id, mark in zip(ours, marks, strict=True) if mark is None]
+        marks = await self.pool.mget([in_progress_key_prefix + job_id for job_id in others])
+        idle = [job_id for job_id, mark in zip(others, marks, strict=True) if mark is None]
         return idle[: self.max_jobs - self.job_counter]
 
-    async def _start(self, job_id: bytes) -> None:
-        places = self.job_counter
-        try:
-            await super().start_jobs([job_id])
-        except (RedisError, OSError):
-            if self.job_counter > places:  # arq has taken a place for the job before it asked Redis
-                self._release_sem_dec_counter_on_complete()
-            raise
+    async def _take(self, job_ids: list[str]) -> None:
+        """Marks jobs as in progress and starts those whose mark is ours, and that are still in the queue.
+
+        Where the reply is lost a mark may stay behind without a job: it expires, and the job is given out again.
+        """
+        async with self.pool.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.set(in_progress_key_prefix + job_id, b"1", px=self._mark_ms, nx=True)
+                pipe.zscore(self.queue_name, job_id)
+            replies = await pipe.execute()
+        marked = [
+            (job_id, score)
+            for job_id, is_ours, score in zip(job_ids, replies[::2], replies[1::2], strict=True)
+            if is_ours
+        ]
+        now_ms = timestamp_ms()
+        gone = [job_id for job_id, score in marked if score is None or score > now_ms]  # ended, or put off, meanwhile
+        for job_id, score in marked:
+            if job_id not in gone:
+                self._start(job_id, int(score))
+        if gone:
+            await self.pool.delete(*(in_progress_key_prefix + job_id for job_id in gone))
+
+    def _start(self, job_id: str, score: int) -> None:
+        self.job_counter += 1
+        task = self.tasks[job_id] = asyncio.create_task(self.run_job(job_id, score))
+        task.add_done_callback(self._free_place)
+
+    def _free_place(self, _task: "asyncio.Task[None]") -> None:
+        self.job_counter -= 1
 
     async def run_job(self, job_id: str, score: int) -> None:
         """As arq's. Where Redis is lost the hint stays in the queue, and is declined when it is given out again."""

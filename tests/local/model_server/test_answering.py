@@ -1,6 +1,6 @@
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.decisions.citing import cite
@@ -63,6 +63,7 @@ def test_at_most_five_passages_are_cited_and_every_citation_counts(inquiry: Inqu
     assert {citation.number for citation in cite(written, passages)} == cited
 
 
+@settings(max_examples=25)
 @given(INQUIRIES)
 def test_the_same_inquiry_has_the_same_answer(inquiry: Inquiry) -> None:
     assert answer(inquiry) == answer(inquiry)

@@ -129,9 +129,7 @@ async def test_a_single_message_names_topic_and_event_in_its_path(stack: Stack) 
         response = await post(stack, {"n": 1}, path=f"/{quoted}/events/sp%C3%A4t%2Fer")
         assert response.status_code == 202
         assert await client.event("broadcast") == push("spät/er", {"n": 1})
-        response = await post(
-            stack, b"\0\xff", path=f"/{quoted}/events/bytes", content_type="application/octet-stream"
-        )
+        response = await post(stack, b"\0\xff", path=f"/{quoted}/events/bytes", content_type="application/octet-stream")
         assert response.status_code == 202
         assert await client.event("broadcast") == push("bytes", b"\0\xff")
 

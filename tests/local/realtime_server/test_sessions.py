@@ -93,9 +93,7 @@ async def test_a_client_is_told_when_the_replication_is_ready(stack: Stack) -> N
 
 
 @pytest.mark.parametrize("vsn", VSNS)
-async def test_leaving_is_answered_and_ends_the_channel(
-    stack: Stack, database: psycopg.Connection, vsn: str
-) -> None:
+async def test_leaving_is_answered_and_ends_the_channel(stack: Stack, database: psycopg.Connection, vsn: str) -> None:
     topic = uuid4().hex
     async with wire(stack, vsn=vsn) as client:
         await client.join(topic, {"postgres_changes": [OPEN]})
@@ -190,9 +188,7 @@ async def test_an_expired_token_ends_the_channel(stack: Stack, database: psycopg
         assert [heard for heard in rest if heard.event == "broadcast"] == []
 
 
-async def test_a_token_that_is_refreshed_in_time_keeps_the_channel(
-    stack: Stack, database: psycopg.Connection
-) -> None:
+async def test_a_token_that_is_refreshed_in_time_keeps_the_channel(stack: Stack, database: psycopg.Connection) -> None:
     topic, user = uuid4().hex, str(uuid4())
     async with wire(stack) as client:
         await client.join(topic, {}, token_for(stack, user, lasts_s=2))
@@ -224,11 +220,19 @@ async def test_a_refresh_with_a_bad_token_ends_the_channel(stack: Stack) -> None
 
 @pytest.mark.parametrize(
     "frame",
-    ["", "{", "[]", '["1","1","realtime:t","phx_join"]', '[null,null,1,"e",{}]', "[" * 100_000, b"", b"\x03\xff", b"\0"],
+    [
+        "",
+        "{",
+        "[]",
+        '["1","1","realtime:t","phx_join"]',
+        '[null,null,1,"e",{}]',
+        "[" * 100_000,
+        b"",
+        b"\x03\xff",
+        b"\0",
+    ],
 )
-async def test_a_malformed_frame_costs_its_sender_the_socket_and_nobody_else(
-    stack: Stack, frame: str | bytes
-) -> None:
+async def test_a_malformed_frame_costs_its_sender_the_socket_and_nobody_else(stack: Stack, frame: str | bytes) -> None:
     async with wire(stack) as sender, wire(stack) as other:
         await sender.socket.send(frame)
         with pytest.raises(ConnectionClosed) as closed:
@@ -275,3 +279,35 @@ async def test_a_server_that_stops_says_so_and_its_successor_serves(stack: Stack
         await client.watch("t", OPEN)
         database.execute("insert into rt_open values (%s, 'x')", (number,))
         assert (await next_change(client))["record"]["id"] == number
+
+
+async def test_a_database_connection_that_dies_costs_no_change(stack: Stack, database: psycopg.Connection) -> None:
+    number = a_number()
+    async with wire(stack) as client:
+        await client.watch("t", OPEN)
+        database.execute("insert into rt_open values (%s, 'x')", (number,))
+        assert (await next_change(client))["record"]["id"] == number
+        with psycopg.connect(stack.admin_db_url) as admin:
+            ended = admin.execute(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                " where application_name = 'realtime' and backend_type = 'client backend'"
+            ).fetchone()
+        assert ended == (2,)
+        database.execute("insert into rt_open values (%s, 'y')", (number + 1,))
+        assert (await next_change(client))["record"]["label"] == "y"
+        assert (await client.join("room:open", {"private": True}))["status"] == "ok"
+
+
+@pytest.mark.usefixtures("restored")
+async def test_without_a_database_a_private_join_is_refused_and_public_topics_work(stack: Stack) -> None:
+    async with wire(stack) as client:
+        stack.stop("postgres")
+        reply = await client.join("room:open", {"private": True})
+        reason = "UnableToConnectToProject: Realtime was unable to connect to the project database"
+        assert reply == {"status": "error", "response": {"reason": reason}}
+        assert (await client.join("t", {"broadcast": {"self": True}}))["status"] == "ok"
+        await client.send("realtime:t", "broadcast", push("e", {"n": 1}))
+        assert (await client.event("broadcast"))["payload"] == {"n": 1}
+        await client.join("late", {"postgres_changes": [OPEN]})
+        stack.start("postgres")
+        assert (await client.event("system"))["message"] == "Subscribed to PostgreSQL"

@@ -16,6 +16,7 @@ from tests.clients import client_with, signed_up
 from tests.local.realtime_server.test_broadcast import send
 from tests.local.realtime_server.wire import token_for
 from tests.waiting import DEADLINE_S, async_until
+from worker.local.provisioning import connect_when_ready
 from worker.local.stack import Stack
 
 # realtime-py 2.34 reads properties of a closed connection that websockets 15 calls deprecated.
@@ -172,7 +173,7 @@ async def test_channels_outlive_a_restart_of_postgres(stack: Stack) -> None:
         await subscribed(channel, states)
         stack.stop("postgres")
         stack.start("postgres")
-        with psycopg.connect(stack.db_url, autocommit=True) as database:
+        with connect_when_ready(stack.db_url, stack.check) as database:
             await inserts_arrive(database, changes)
             send(database, "restart", {"n": 1})
         assert (await soon(broadcasts))["payload"]["n"] == 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
+from arq.worker import Worker
 from structlog.testing import capture_logs
 
 from tests.valkey import Valkey
@@ -16,9 +17,9 @@ from tests.waiting import async_until
 from tests.worker.queue_contract import hint
 from worker.ports import Hint
 from worker.queue.arq_queue import ArqQueue
-from worker.queue.arq_worker import Claiming, run_worker
+from worker.queue.arq_worker import Claiming, job_function, run_worker
 from worker.queue.connecting import UnsafeRedis, connected
-from worker.queue.wire import QUEUE
+from worker.queue.wire import QUEUE, loads
 
 CLAIMING = Claiming("w1", max_jobs=10, grace_s=30.0)
 
@@ -109,6 +110,36 @@ async def test_two_workers_share_the_queue_though_the_first_holds_its_head(redis
     assert (len(busy.began), len(free.began)) == (10, 20)
 
 
+async def test_two_workers_at_one_queue_run_nothing_twice(redis: ArqRedis, server: Valkey) -> None:
+    queue, runs = ArqQueue(redis), Runs()
+    async with connected(server.url) as another, working(redis, runs), working(another, runs):
+        for _ in range(20):
+            await queue.enqueue([hint() for _ in range(25)])
+        await until_empty(queue)
+    assert len(runs.ended) == len({h.id for h in runs.ended}) == 500
+
+
+async def test_our_worker_and_arqs_own_share_a_queue(redis: ArqRedis, server: Valkey) -> None:
+    queue, ours, theirs = ArqQueue(redis), Runs(), Runs()
+    async with connected(server.url) as another, working(redis, ours, replace(CLAIMING, max_jobs=1)):
+        stock = Worker(
+            [job_function(theirs.run)],
+            queue_name=QUEUE,
+            redis_pool=another,
+            poll_delay=0.01,
+            handle_signals=False,
+            job_deserializer=loads,
+        )
+        polling = asyncio.create_task(stock.main())
+        while not theirs.ended or not ours.ended:
+            await queue.enqueue([hint() for _ in range(25)])
+            await until_empty(queue)
+        polling.cancel()
+        await asyncio.gather(polling, *stock.tasks.values(), return_exceptions=True)
+    ran = [h.id for h in (*ours.ended, *theirs.ended)]
+    assert len(ran) == len(set(ran))
+
+
 async def test_a_hint_that_must_wait_runs_when_it_is_due(redis: ArqRedis) -> None:
     queue, runs = ArqQueue(redis), Runs()
     first, second = hint(), hint()
@@ -126,7 +157,7 @@ async def test_a_job_that_outlasts_the_redelivery_time_is_not_given_to_us_again(
         await until_began(runs, 1)
 
         async def is_unmarked() -> bool:
-            return await redis.keys("arq:in-progress:*") == []
+            return bool(await redis.keys("arq:in-progress:*") == [])
 
         await async_until(is_unmarked, "the mark has expired")
         later = hint()
@@ -256,16 +287,15 @@ async def test_connections_that_break_again_and_again_cost_no_places(redis: ArqR
             await asyncio.sleep(0.01)
         await until_empty(queue)
         assert len({h.id for h in runs.ended}) == 15
-        runs.hold = True
+        runs.hold, began = True, len(runs.began)
         await ArqQueue(another).enqueue([hint(), hint()])
-        began = len(runs.began)
         await until_began(runs, began + 2)
         assert runs.at_once == 2
 
 
 HANG = """
 import asyncio, sys
-from worker.queue.arq_worker import Claiming, run_worker
+from worker.queue.arq_worker import Claiming, job_function, run_worker
 from worker.queue.connecting import connected
 
 async def run(hint):
@@ -303,7 +333,7 @@ async def test_the_hint_of_a_process_that_was_killed_is_given_out_again(redis: A
 async def test_a_server_that_evicts_keys_is_refused_with_the_setting_that_is_wrong(redis: ArqRedis) -> None:
     await redis.config_set("maxmemory-policy", "volatile-lru")
     try:
-        with pytest.raises(UnsafeRedis, match="'volatile-lru'.*'noeviction'"):
+        with pytest.raises(UnsafeRedis, match=r"'volatile-lru'.*'noeviction'"):
             await run_worker(redis, Runs().run, asyncio.Event(), CLAIMING)
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
@@ -323,7 +353,7 @@ async def test_a_worker_shows_that_it_is_alive_and_takes_the_sign_down(redis: Ar
     async with working(redis, Runs()):
 
         async def is_shown() -> bool:
-            return await redis.exists(f"{QUEUE}:health-check:w1") == 1
+            return bool(await redis.exists(f"{QUEUE}:health-check:w1"))
 
         await async_until(is_shown, "the health check key is there")
     assert await redis.exists(f"{QUEUE}:health-check:w1") == 0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 _FENCE = re.compile(r"^\s*(?P<fence>```+|~~~+)")
 _HEADING = re.compile(r"^#{1,6}\s+(?P<text>\S.*)$")
@@ -134,9 +134,10 @@ def _end_of_paragraph(lines: Sequence[str], start: int) -> int:
 
 def _paragraph(lines: Sequence[str]) -> Iterator[Block]:
     """A paragraph's blocks: a list has one per item."""
-    if _TABLE_ROW.match(lines[0]):
-        yield Block(Kind.TABLE, "\n".join(lines))
-        return
+    rows = len(tuple(takewhile(_TABLE_ROW.match, lines)))
+    if rows:
+        yield Block(Kind.TABLE, "\n".join(lines[:rows]))
+        lines = lines[rows:]
     if len(lines) > 1 and _UNDERLINE.match(lines[1]):
         yield Block(Kind.HEADING, lines[0].strip())
         lines = lines[2:]

@@ -55,7 +55,7 @@ class Exchange:
         if isinstance(fault, CutStream):
             await self._send({"type": "http.response.body", "body": half, "more_body": True})
             raise Cut
-        await self._send({"type": "http.response.body", "body": sent})
+        await self._send_last(sent)
 
     async def begin_stream(self) -> None:
         await self._begin(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"})
@@ -64,7 +64,12 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
 
     async def end_stream(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+        await self._send_last(b"data: [DONE]\n\n")
+
+    async def _send_last(self, body: bytes) -> None:
+        # First the journal: a client that has the last byte may read it at once.
+        self.record.end("finished")
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _begin(self, status: int, headers: Mapping[str, str], *, length: int | None = None) -> None:
         self.record.status = status
@@ -104,7 +109,7 @@ class Served:
             working.cancel()
             gone.cancel()
             await asyncio.gather(working, gone, return_exceptions=True)
-            self._end(record, working)
+            _close(record, working)
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
@@ -112,19 +117,20 @@ class Served:
         except ApiError as error:
             await exchange.answer(error.status, error.body, headers=error.headers)
 
-    def _end(self, record: Record, working: asyncio.Task[None]) -> None:
-        """Raises what the work raised unless that was meant."""
-        if working.cancelled():
-            record.end("aborted")
+
+def _close(record: Record, working: asyncio.Task[None]) -> None:
+    """Raises what the work raised, unless that was meant."""
+    if working.cancelled():
+        record.end("aborted")
+        return
+    match working.exception():
+        case None:
             return
-        match working.exception():
-            case None:
-                record.end("finished")
-            case Cut():
-                record.end("cut")  # the server closes a connection whose answer is not complete
-            case error:
-                record.end("failed")
-                raise error
+        case Cut():
+            record.end("cut")  # the server closes a connection whose answer is not complete
+        case error:
+            record.end("failed")
+            raise error
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 from worker.local.model_server import protocol
 from worker.local.model_server.exchanges import Exchange
+from worker.local.model_server.faults import Faults
 
 CHAT_MODEL = "rowcall-local"
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
@@ -27,5 +28,15 @@ class Models:
         if name != EMBEDDING_MODEL:
             raise protocol.model_not_found(name)
 
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """`GET /v1/models`."""
+
+    models: Models
+    faults: Faults
+
     async def answer(self, exchange: Exchange) -> None:
-        await exchange.answer(200, protocol.model_list(self.listed))
+        fault = self.faults.take("models", "", "")
+        await exchange.suffer(fault)
+        await exchange.answer(200, protocol.model_list(self.models.listed), fault=fault)

@@ -19,8 +19,10 @@ EARLIER_WEIGHT = 0.3  # of a word that only the previous question has, for a fol
 CONTEXT_WEIGHT = 0.75  # of a word that the title or a heading has, but not the excerpt
 PASSAGE_WEIGHT = 1.3  # of what the whole passage covers, beside what the excerpt does
 ORDER_WEIGHT = 0.65  # of the place among the passages, which says what the retriever thought
+DEFINITION_WEIGHT = 0.4  # of a sentence that says what one of the question's words is: "Lists are …"
 LONG_TERMS = 80
 
+_DEFINITION = re.compile(r"\W*(?P<subject>\w+(?: \w+)?) (?:is|are|was|were|stands? for)\b")
 _LINK_TARGET = re.compile(r"\]\([^)\s]*\)|https?://\S+")
 
 
@@ -51,6 +53,10 @@ class _Wanted:
 
     def share(self, held: AbstractSet[str]) -> float:
         return sum(worth for term, worth in self.worth.items() if term in held)
+
+    def is_defined_by(self, text: str) -> bool:
+        definition = _DEFINITION.match(text)
+        return definition is not None and any(term in self.worth for term in terms(definition["subject"]))
 
     def reach(self, held: AbstractSet[str]) -> float:
         return min(1.0, sum(factor for term, factor in self.factors.items() if term in held) / self.words)
@@ -108,6 +114,7 @@ def _candidates(wanted: _Wanted, content: _Content, order: int) -> list[Candidat
             continue
         context = content.about | frozenset(terms(excerpt.heading))
         coverage = own + CONTEXT_WEIGHT * wanted.share(context - held)
-        score = (coverage + prior) / max(1.0, len(bag) / LONG_TERMS)
+        defining = DEFINITION_WEIGHT if wanted.is_defined_by(excerpt.text) else 0.0
+        score = (coverage + prior) / max(1.0, len(bag) / LONG_TERMS) + defining
         found.append(Candidate(content.passage, position, excerpt, held, coverage, reach, score))
     return found

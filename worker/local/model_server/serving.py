@@ -19,7 +19,7 @@ from worker.local.model_server.embedding import Embedder, Embeddings
 from worker.local.model_server.exchanges import Served
 from worker.local.model_server.faults import Faults
 from worker.local.model_server.journal import Journal
-from worker.local.model_server.models import Models
+from worker.local.model_server.models import ModelList, Models
 from worker.local.model_server.pacing import Pace
 from worker.local.model_server.prompt_cache import PromptCache
 
@@ -45,7 +45,7 @@ def application(models: Models, pace: Pace, embedder: Embedder) -> Starlette:
     return Starlette(
         routes=[
             Route("/healthz", health),
-            Route("/v1/models", Served("models", models.answer, journal), methods=["GET"]),
+            Route("/v1/models", Served("models", ModelList(models, faults).answer, journal), methods=["GET"]),
             Route("/v1/embeddings", Served("embeddings", embeddings.answer, journal), methods=["POST"]),
             Route("/v1/chat/completions", Served("chat", chat.answer, journal), methods=["POST"]),
             *Control(faults, journal).routes(),

@@ -1,6 +1,7 @@
 """One connection to the embedded Postgres, opened when needed and again after it was lost."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, LiteralString
 
@@ -9,6 +10,9 @@ import psycopg
 # Values must be written as the WAL stream writes them (see wal.py), whatever the database's own settings are.
 SESSION = "-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1"
 STATEMENT_TIMEOUT = "-c statement_timeout=8s"  # a policy may be slow, but not hold up everybody
+
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class DatabaseUnavailable(Exception):
@@ -20,24 +24,34 @@ class Database:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._connection: Connection | None = None
         self._turn = asyncio.Lock()
 
     async def rows(self, query: LiteralString, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """DatabaseUnavailable when the connection fails; psycopg.Error for what Postgres objects to."""
+        """DatabaseUnavailable when there is no connection; psycopg.Error for what Postgres objects to. Everything that
+        is asked here may be asked twice.
+        """
         async with self._turn:
-            try:
-                connection = await self._connected()
-                cursor = await connection.execute(query, parameters)
-                return await cursor.fetchall()
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if isinstance(error, psycopg.errors.QueryCanceled):
-                    raise
-                await self._close()
-                raise DatabaseUnavailable(str(error)) from error
+            if self._connection is not None:
+                # It may have been lost while nobody used it, by a restart of Postgres for example.
+                with contextlib.suppress(DatabaseUnavailable):
+                    return await self._ask(self._connection, query, parameters)
+            return await self._ask(await self._connected(), query, parameters)
 
-    async def _connected(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
-        if self._connection is None or self._connection.closed:
+    async def _ask(
+        self, connection: Connection, query: LiteralString, parameters: Sequence[object]
+    ) -> list[tuple[Any, ...]]:
+        try:
+            cursor = await connection.execute(query, parameters)
+            return await cursor.fetchall()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if not connection.closed:  # not lost: a timeout, or too little of something
+                raise
+            self._connection = None
+            raise DatabaseUnavailable(str(error)) from error
+
+    async def _connected(self) -> Connection:
+        try:
             self._connection = await psycopg.AsyncConnection.connect(
                 self._dsn,
                 autocommit=True,
@@ -45,13 +59,12 @@ class Database:
                 application_name="realtime",
                 options=f"{SESSION} {STATEMENT_TIMEOUT}",
             )
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(str(error)) from error
         return self._connection
 
     async def close(self) -> None:
         async with self._turn:
-            await self._close()
-
-    async def _close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None

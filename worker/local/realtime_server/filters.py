@@ -155,6 +155,8 @@ def _test(wanted: Filter, column_type: ColumnType, operands: tuple[str | None, .
         case Operator.IN:
             return _in(key, operands, negated=wanted.negated)
     operand = operands[0] or ""
+    if column_type.shape is Shape.PADDED_TEXT:
+        operand = operand.rstrip(" ")  # also a pattern
     if wanted.operator is Operator.ISDISTINCT:
         return lambda value: (value is None or key(value) != key(operand)) != wanted.negated
     holds = _comparison(wanted.operator, key, operand)
@@ -164,10 +166,11 @@ def _test(wanted: Filter, column_type: ColumnType, operands: tuple[str | None, .
 def _in(key: "SortKey", operands: tuple[str | None, ...], *, negated: bool) -> Test:
     wanted = frozenset(key(operand) for operand in operands if operand is not None)
     otherwise = None if None in operands else negated
+    if_null = None if operands else negated  # nothing is in an empty list
 
     def test(value: str | None) -> bool | None:
         if value is None:
-            return None
+            return if_null
         return not negated if key(value) in wanted else otherwise
 
     return test

@@ -1,0 +1,72 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.decisions.compression import compress
+from jobs.decisions.fusion import Candidate, Ranked
+from tests.jobs.decisions.documents import count_words, documents, paragraphs
+
+QUESTION = "How long is a lease?"
+
+
+def ranked(chunk_id: int, content: str, score: float = 0.5, title: str = "Title") -> Ranked:
+    found = Candidate(chunk_id, f"d{chunk_id}", 0, title, "a.md", ("Heading",), content, 0, score, None, None, None)
+    return Ranked(found, score, content)
+
+
+passages = st.lists((documents | paragraphs).filter(str.strip), max_size=6).map(
+    lambda contents: [ranked(id, content, 1 / (id + 1)) for id, content in enumerate(contents)]
+)
+
+
+@settings(max_examples=40)
+@given(passages, st.text(max_size=30), st.integers(0, 300))
+def test_the_texts_stay_within_the_budget_and_in_their_order(found: list[Ranked], question: str, budget: int) -> None:
+    kept = compress(found, question, budget_tokens=budget, count_tokens=count_words)
+    assert sum(p.tokens for p in kept) <= budget
+    assert all(p.tokens == count_words(p.text) for p in kept)
+    ids = [r.candidate.chunk_id for r in found]
+    assert [p.chunk_id for p in kept] == [id for id in ids if id in {p.chunk_id for p in kept}]
+
+
+@settings(max_examples=40)
+@given(passages, st.integers(0, 60))
+def test_passages_that_fit_are_left_as_they_are(found: list[Ranked], spare: int) -> None:
+    total = sum(count_words(r.content) for r in found)
+    kept = compress(found, QUESTION, budget_tokens=total + spare, count_tokens=count_words)
+    assert [p.text for p in kept] == [r.content for r in found]
+
+
+@settings(max_examples=40)
+@given(passages, st.integers(1, 100))
+def test_every_line_that_is_kept_is_the_documents_own(found: list[Ranked], budget: int) -> None:
+    kept = compress(found, QUESTION, budget_tokens=budget, count_tokens=count_words)
+    own = {r.candidate.chunk_id: r.content for r in found}
+    for p in kept:
+        assert p.text
+        assert all(line in own[p.chunk_id] for line in p.text.splitlines())
+
+
+def test_the_sentences_that_answer_are_kept_whole() -> None:
+    text = (
+        "Rows wait in a queue. Workers claim them. A lease is 15 seconds long. Then another worker may claim the row."
+    )
+    (passage,) = compress([ranked(1, text)], QUESTION, budget_tokens=13, count_tokens=count_words)
+    assert passage.text == "Rows wait in a queue.\nA lease is 15 seconds long."
+
+
+def test_code_and_list_items_are_kept_whole_or_not_at_all() -> None:
+    code = "```toml\n# the lease\nlease_s = 15\n```"
+    text = f"Set it:\n\n{code}\n\n- a lease is short\n- a page is long\n\nOther words follow here."
+    (passage,) = compress([ranked(1, text)], "lease_s", budget_tokens=18, count_tokens=count_words)
+    assert code in passage.text
+    assert "Other words" not in passage.text
+
+
+def test_a_passage_about_what_the_best_sentence_names_is_kept() -> None:
+    found = [
+        ranked(1, "The lease was invented by Ada Moss. It rained on that day in the old town.", 0.9, "Lease"),
+        ranked(2, "Nothing of interest is said in this text here. Nor in this one.", 0.5, "Other"),
+        ranked(3, "She was born in Riga in 1901. She liked to sail in summer.", 0.5, "Ada Moss"),
+    ]
+    kept = compress(found, "Where was the inventor of the lease born?", budget_tokens=16, count_tokens=count_words)
+    assert [p.text for p in kept] == ["The lease was invented by Ada Moss.", "She was born in Riga in 1901."]

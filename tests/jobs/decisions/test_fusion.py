@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.decisions.fusion import Candidate, fuse
+from tests.jobs.decisions.documents import paragraphs
+
+QUESTION = "How long does a lease of a queue row last?"
+
+
+def candidate(
+    chunk_id: int, content: str, similarity: float | None = 0.5, document: str = "d", ordinal: int = 0
+) -> Candidate:
+    return Candidate(
+        chunk_id=chunk_id,
+        document_id=document,
+        ordinal=ordinal,
+        title="Title",
+        source=None,
+        heading_path=(),
+        content=content,
+        tokens=len(content.split()),
+        similarity=similarity,
+        text_rank=None,
+        vector_position=None,
+        text_position=None,
+    )
+
+
+def found(contents: list[str], similarities: list[float | None], documents: list[int]) -> list[Candidate]:
+    return [
+        candidate(id, content, similarity, f"d{document}", ordinal=10 * id)
+        for id, (content, similarity, document) in enumerate(zip(contents, similarities, documents, strict=False))
+    ]
+
+
+candidates = st.builds(
+    found,
+    st.lists(paragraphs, max_size=12),
+    st.lists(st.none() | st.floats(-1, 1), min_size=12, max_size=12),
+    st.lists(st.integers(0, 4), min_size=12, max_size=12),
+)
+
+
+@settings(max_examples=40)
+@given(candidates, st.integers(0, 12))
+def test_the_best_are_some_of_the_candidates_once_each_with_scores_from_0_to_1(
+    given_: list[Candidate], limit: int
+) -> None:
+    ranked = fuse(given_, question=QUESTION, limit=limit)
+    ids = [r.candidate.chunk_id for r in ranked]
+    assert len(ids) == len(set(ids)) <= limit
+    assert all(r.candidate in given_ and r.content in r.candidate.content for r in ranked)
+    assert all(0 <= r.score <= 1 for r in ranked)
+
+
+@settings(max_examples=40)
+@given(candidates, st.randoms(use_true_random=False))
+def test_the_order_in_which_candidates_are_found_does_not_matter(given_: list[Candidate], random: object) -> None:
+    shuffled = list(given_)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis' Random
+    ranked, again = (fuse(c, question=QUESTION, limit=5) for c in (given_, shuffled))
+    assert [r.candidate.chunk_id for r in ranked] == [r.candidate.chunk_id for r in again]
+
+
+@settings(max_examples=40)
+@given(candidates)
+def test_no_text_that_was_found_is_lost_when_there_is_room(given_: list[Candidate]) -> None:
+    shown = "\n".join(r.content for r in fuse(given_, question=QUESTION, limit=len(given_)))
+    assert all(c.content.strip() in shown for c in given_)
+
+
+def test_words_decide_between_chunks_of_equal_meaning() -> None:
+    about_rows, about_leases = (
+        candidate(1, "Rows stand in a table.", 0.6),
+        candidate(2, "A lease lasts 15 seconds.", 0.6),
+    )
+    ranked = fuse([about_rows, about_leases, candidate(3, "Nothing.", 0.1)], question=QUESTION, limit=2)
+    assert [r.candidate.chunk_id for r in ranked] == [2, 1]
+
+
+def test_meaning_finds_a_chunk_that_shares_no_word() -> None:
+    near, far = candidate(1, "It ends after 15 s.", 0.9), candidate(2, "The queue of rows.", 0.1)
+    assert fuse([near, far], question=QUESTION, limit=1)[0].candidate == near
+
+
+def test_a_page_that_is_almost_as_good_comes_before_a_third_chunk_of_the_best_page() -> None:
+    page = [candidate(id, f"Lease {id}.", 0.9 - id / 1000, "a", ordinal=10 * id) for id in range(3)]
+    other = candidate(9, "Lease 9.", 0.85, "b")
+    ranked = fuse([*page, other, candidate(10, "Lease 10.", 0.0, "c")], question=QUESTION, limit=2)
+    assert [r.candidate.document_id for r in ranked] == ["a", "b"]
+
+
+def test_an_overlap_of_neighbours_is_shown_once() -> None:
+    shared = "This sentence stands at the end of one and at the start of the next."
+    first = candidate(1, f"One. {shared}", 0.9, ordinal=4)
+    second = candidate(2, f"{shared} Two.", 0.8, ordinal=5)
+    forward = fuse([first, second], question=QUESTION, limit=2)
+    backward = fuse([replace(first, similarity=0.7), second], question=QUESTION, limit=2)
+    assert [r.content for r in forward] == [f"One. {shared}", "Two."]
+    assert [r.content for r in backward] == [f"{shared} Two.", "One."]
+
+
+def test_a_copy_of_a_passage_takes_no_place() -> None:
+    copies = [candidate(id, "A lease lasts 15 seconds.", 0.9, f"d{id}") for id in range(3)]
+    assert len(fuse(copies, question=QUESTION, limit=3)) == 1

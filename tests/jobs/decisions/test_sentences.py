@@ -1,0 +1,38 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.decisions.sentences import sentence_spans
+from tests.jobs.decisions.documents import anything
+
+
+def split(text: str) -> list[str]:
+    return [text[start:end].strip() for start, end in sentence_spans(text)]
+
+
+@given(anything)
+def test_sentences_are_the_whole_text_in_order(text: str) -> None:
+    assert "".join(text[start:end] for start, end in sentence_spans(text)) == text
+    assert all(start < end for start, end in sentence_spans(text))
+
+
+@given(st.sampled_from((".", ") ", ". ", ".)", "\n", "! ", ".\n ", "a.b")), st.integers(1, 30))
+def test_sentences_of_a_repeated_pattern_are_the_whole_text(pattern: str, times: int) -> None:
+    text = pattern * times
+    assert "".join(text[start:end] for start, end in sentence_spans(text)) == text
+
+
+def test_a_stop_ends_a_sentence_but_an_abbreviation_does_not() -> None:
+    assert split("Use e.g. Redis. It is fast! See fig. 3 by J. Smith. Version 1.2 is out.") == [
+        "Use e.g. Redis.",
+        "It is fast!",
+        "See fig. 3 by J. Smith.",
+        "Version 1.2 is out.",
+    ]
+
+
+def test_a_blank_line_ends_a_sentence_and_so_do_chinese_stops() -> None:
+    assert split("no stop here\n\nnext 你好。世界！") == ["no stop here", "next 你好。", "世界！"]
+
+
+def test_a_quotation_mark_stays_with_its_sentence() -> None:
+    assert split('He said "Yes." Then he left.') == ['He said "Yes."', "Then he left."]
