@@ -1,5 +1,6 @@
 """The main story: question → context → prompt → model → answer."""
 
+from contextlib import aclosing
 from dataclasses import asdict
 
 from jobs.decisions.citing import cite
@@ -61,15 +62,16 @@ async def answer(work: Work, world: World) -> Finished:
 
 async def _stream(request: ChatRequest, call: Call, world: World) -> tuple[str, Completed]:
     parts: list[str] = []
-    async for event in world.model.stream(request):
-        if isinstance(event, Completed):
-            if event.usage is not None:
-                call.used(event.usage)
-            return "".join(parts), event
-        if not parts:
-            call.first_token()
-        parts.append(event.text)
-        await world.stream.write(event.text)
+    async with aclosing(world.model.stream(request)) as events:
+        async for event in events:
+            if isinstance(event, Completed):
+                if event.usage is not None:
+                    call.used(event.usage)
+                return "".join(parts), event
+            if not parts:
+                call.first_token()
+            parts.append(event.text)
+            await world.stream.write(event.text)
     raise Retryable("model.stream_cut", "the model's stream ended before it was complete")
 
 

@@ -4,7 +4,7 @@ A job is an async function `(Work, World) -> Finished`. It reads and writes the 
 only, and says what went wrong by the exceptions of `jobs.errors`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -185,7 +185,7 @@ class Completed:
 
 
 class ChatModel(Protocol):
-    def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completed]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed, None]:
         """Text as it comes, then one Completed.
 
         Raises Retryable (429, 5xx, timeouts, a cut stream), Permanent, Refused.

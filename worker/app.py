@@ -104,6 +104,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
                 interval_s=configuration.broadcast.interval_s,
             )
         )
+        metrics.watch_broadcast(sent=lambda: broadcast.sent, failed=lambda: broadcast.failed)
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
         opens = {"answer": Opening("embed", embedding_model)}
         rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens)

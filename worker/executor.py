@@ -171,7 +171,7 @@ class Executor:
     async def _enqueue_again(self, work: Work, wait_s: float) -> None:
         hint = Hint(work.id, work.attempt, work.kind, work.lane, work.tenant)
         try:
-            await self.queue.enqueue([hint], wait_s=wait_s)
+            self.metrics.hints_enqueued("executor", await self.queue.enqueue([hint], wait_s=wait_s))
         except QueueUnavailable:  # the sweeper will find it due
             log.warning("attempt.not_enqueued", wait_s=wait_s)
 

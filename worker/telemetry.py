@@ -2,13 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TextIO, assert_never
 
 import structlog
 from opentelemetry import trace
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from structlog.tracebacks import ExceptionDictTransformer
@@ -90,7 +90,6 @@ class Metrics:
         self._enqueued = self._counter("hints_enqueued", "Hints that were new to the queue", "by")
         self._sweeps = self._counter("sweeps", "Looks for rows that should run", "outcome")
         self._refusals = self._counter("webhooks_refused", "Webhook requests that were refused", "code")
-        self._messages = self._counter("broadcast_messages", "Messages to watching clients", "outcome")
 
     def attempt_ended(
         self, *, kind: str, outcome: str, duration_s: float, first_text_s: float | None, calls: Sequence[Closing]
@@ -128,9 +127,13 @@ class Metrics:
     def webhook_refused(self, code: str) -> None:
         self._refusals.labels(code).inc()
 
-    def broadcast(self, *, sent: int = 0, failed: int = 0) -> None:
-        self._messages.labels("sent").inc(sent)
-        self._messages.labels("failed").inc(failed)
+    def watch_broadcast(self, *, sent: Callable[[], float], failed: Callable[[], float]) -> None:
+        """Messages to watching clients, as the broadcast itself counts them."""
+        messages = Gauge(
+            "rowcall_broadcast_messages", "Messages to watching clients", ["outcome"], registry=self.registry
+        )
+        messages.labels("sent").set_function(sent)
+        messages.labels("failed").set_function(failed)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"rowcall_{name}", text, labels, registry=self.registry)

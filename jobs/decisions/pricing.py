@@ -1,4 +1,4 @@
-"""What a call costs. Prices are configuration, with the date on which they were read; an unknown price is None, never 0."""
+"""What a call costs. Prices are configuration, with the day they were read; an unknown price is None, never 0."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 """Models behind OpenAI's chat completions and embeddings, of whatever provider speaks them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +36,7 @@ class OpenAIChat:
     def __init__(self, clients: Mapping[str, AsyncOpenAI]) -> None:
         self._clients = clients
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completed]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed, None]:
         """As the port says. Whoever stops reading closes the connection, and the provider may stop writing."""
         deadlines = Deadlines.of(request)
         with model_span("chat", request.model) as span:

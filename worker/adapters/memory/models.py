@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class ScriptedModel:
         self.requests: list[ChatRequest] = []
         self._scripts = list(scripts)
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completed]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed, None]:
         self.requests.append(request)
         if not self._scripts:
             raise AssertionError("the script has no further request")
