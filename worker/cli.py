@@ -39,11 +39,15 @@ def dev(
     from rich.console import Console
 
     from worker.local.dev import run_dev
+    from worker.local.errors import StackError
     from worker.local.resetting import reset_state
     from worker.local.wiring import ALL_PARTS, StackConfig
 
     if reset:
-        reset_state(state)
+        try:
+            reset_state(state)
+        except StackError as error:
+            _fail(str(error))
     config = StackConfig(state, _project(), api_port=port or None, parts=ALL_PARTS, workers=workers, live=live)
     raise typer.Exit(run_dev(config, Console()))
 

@@ -53,7 +53,7 @@ def test_finishing_fills_the_row_and_closes_attempt_and_calls_in_one_transaction
     assert now["finished_at"] is not None
     assert now["first_token_at"].year == 2026
     assert attempts(sql, id)[0]["outcome"] == "succeeded"
-    call = sql.one("select * from rowcall.calls")
+    call = sql.one("select * from rowcall.calls where id = %s", work["call_id"])
     assert {name: call[name] for name in ("status", "tokens_in", "duration_ms", "first_token_ms")} == {
         "status": "succeeded", "tokens_in": 11, "duration_ms": 70, "first_token_ms": 9}  # fmt: skip
     spend = sql.one("select * from rowcall.spend where tenant = %s", user.id)

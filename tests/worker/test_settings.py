@@ -57,7 +57,7 @@ def test_a_wrong_file_is_refused_with_the_place_and_what_is_wrong(change: str, s
     route = "[routes.default]\nprovider = 'openai'\nmodel = 'm'\nmax_output_tokens = 1\ncontext_budget_tokens = 100\n"
     path = tmp_path / "rowcall.toml"
     path.write_text(base + (change if "[routes" in change else route + change))
-    with pytest.raises(ConfigurationError, match="rowcall.toml") as refused:
+    with pytest.raises(ConfigurationError, match=r"rowcall\.toml") as refused:
         load(ENVIRONMENT | {"ROWCALL_CONFIG": str(path)})
     assert says in str(refused.value)
 

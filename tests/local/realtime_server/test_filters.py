@@ -193,7 +193,7 @@ def wanted_filters(type_: str, *, negated: bool) -> list[Filter]:
 @pytest.mark.parametrize("negated", [False, True])
 @pytest.mark.parametrize("type_", VALUES)
 async def test_a_filter_means_what_postgres_means(
-    catalogue: Catalogue, database: psycopg.Connection, table_oid: int, type_: str, negated: bool
+    catalogue: Catalogue, database: psycopg.Connection, table_oid: int, type_: str, *, negated: bool
 ) -> None:
     values = (*VALUES[type_], None)
     texts = as_streamed(database, type_, values)

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.local.realtime_server.test_broadcast import push, send
 from tests.local.realtime_server.test_changes import ALL_NOTES, OPEN, a_number, next_change
-from tests.local.realtime_server.wire import Wire, token_for, wire
+from tests.local.realtime_server.wire import token_for, wire
 from tests.waiting import DEADLINE_S, async_until
 from worker.local.stack import Stack
 

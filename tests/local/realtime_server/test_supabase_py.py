@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from postgrest import ReturnMethod
 from realtime import AsyncRealtimeChannel, RealtimeSubscribeStates
+from realtime.types import RealtimePostgresChangesListenEvent
 from supabase import AsyncClient
 
 from tests.clients import client_with, signed_up
 from tests.local.realtime_server.test_broadcast import send
 from tests.local.realtime_server.wire import token_for
 from tests.waiting import DEADLINE_S, async_until
-from worker.local.provisioning import connect_when_ready
 from worker.local.stack import Stack
 
 # realtime-py 2.34 reads properties of a closed connection that websockets 15 calls deprecated.
@@ -62,7 +62,7 @@ async def test_two_users_follow_their_own_rows_from_insert_to_delete(stack: Stac
         events: dict[AsyncClient, Queue] = {one: asyncio.Queue(), other: asyncio.Queue()}
         for client, queue in events.items():
             channel = client.channel("notes").on_postgres_changes(
-                "*",  # type: ignore[arg-type] - the enum's value is what it takes
+                RealtimePostgresChangesListenEvent.All,
                 queue.put_nowait,
                 table="rt_notes",
                 schema="public",
@@ -173,7 +173,7 @@ async def test_channels_outlive_a_restart_of_postgres(stack: Stack) -> None:
         await subscribed(channel, states)
         stack.stop("postgres")
         stack.start("postgres")
-        with connect_when_ready(stack.db_url, stack.check) as database:
+        with psycopg.connect(stack.db_url, autocommit=True) as database:
             await inserts_arrive(database, changes)
             send(database, "restart", {"n": 1})
         assert (await soon(broadcasts))["payload"]["n"] == 1

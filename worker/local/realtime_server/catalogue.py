@@ -33,7 +33,9 @@ select c.oid::bigint
   from pg_publication_tables p
   join pg_namespace n on n.nspname = p.schemaname
   join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
- where p.pubname = 'supabase_realtime' and %s::text in ('*', p.schemaname::text) and %s::text in ('*', p.tablename::text)
+ where p.pubname = 'supabase_realtime'
+   and %s::text in ('*', p.schemaname::text)
+   and %s::text in ('*', p.tablename::text)
 """
 
 
