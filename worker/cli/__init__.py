@@ -1,0 +1,31 @@
+"""`rowcall …`: each command calls one function.
+
+A module a subject, and the table of all commands here. A command imports what it needs inside its body, so that
+`rowcall --help` stays quick.
+"""
+
+from collections.abc import Callable, Mapping
+
+import typer
+
+from worker.cli import asking, embedded, services
+
+app = typer.Typer(
+    name="rowcall",
+    help="Insert a row, get an answer.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
+    "Develop": (embedded.demo, embedded.dev),
+    "Use": (asking.ask, asking.ingest),
+    "Run": (services.worker, services.intake, services.migrate),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+
+
+def main() -> None:
+    app()

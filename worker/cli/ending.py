@@ -1,0 +1,35 @@
+"""How a command ends: its exit code, and a message that says what to do."""
+
+import asyncio
+from collections.abc import Coroutine
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import typer
+
+
+class ExitCode(IntEnum):
+    SUCCEEDED = 0
+    FAILED = 1  # the command did its work, and the outcome is not good: an answer failed, a check found something
+    USAGE = 2  # the command line is wrong (typer's own)
+    CONFIGURATION = 3  # rowcall.toml or the environment is wrong or incomplete
+    UNAVAILABLE = 4  # the project, Redis or the embedded stack refused, or did not answer
+
+
+def fail(message: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
+    typer.secho(message, fg=typer.colors.RED, err=True)
+    raise typer.Exit(code)
+
+
+def act(action: "Coroutine[Any, Any, bool]") -> NoReturn:
+    """Ends with 0 where the action succeeded, else with 1; what the project refuses is a message, no trace."""
+    from jobs.errors import JobError
+    from worker.client import RequestRefused
+
+    try:
+        succeeded = asyncio.run(action)
+    except RequestRefused as error:
+        fail(str(error), ExitCode.UNAVAILABLE)
+    except JobError as error:
+        fail(str(error))
+    raise typer.Exit(ExitCode.SUCCEEDED if succeeded else ExitCode.FAILED)

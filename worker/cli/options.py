@@ -1,0 +1,17 @@
+"""Options that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STATE = Path(".rowcall")
+
+StateOption = Annotated[Path, typer.Option("--state", help="where the embedded Supabase keeps its data and keys")]
+JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+LiveOption = Annotated[bool, typer.Option("--live", help="answer by the provider of OPENAI_API_KEY, which costs money")]
+
+
+def project_dir() -> Path:
+    """The folder that holds supabase/ and rowcall.toml: this checkout."""
+    return Path(__file__).parents[2]

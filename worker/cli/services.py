@@ -1,0 +1,60 @@
+"""What a deployment runs."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.ending import ExitCode, fail
+from worker.cli.options import project_dir
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+
+def worker() -> None:
+    """Runs generations. Needs SUPABASE_URL, SUPABASE_SECRET_KEY, REDIS_URL and the keys that rowcall.toml names."""
+    from worker.app import run_worker
+
+    _run(run_worker)
+
+
+def intake(
+    *,
+    host: Annotated[str | None, typer.Option(help="address to listen on; default: rowcall.toml's")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on; default: rowcall.toml's")] = None,
+) -> None:
+    """Receives database webhooks and enqueues what they hint at."""
+    from worker.intake_app import run_intake
+
+    _run(lambda settings: run_intake(settings, host=host, port=port))
+
+
+def migrate(
+    *,
+    db_url: Annotated[str, typer.Option(envvar="DATABASE_URL", help="as role postgres")],
+) -> None:
+    """Applies supabase/migrations to a database, as `supabase db push` does."""
+    from worker.local.errors import StackError
+    from worker.local.migrating import apply_migrations
+
+    try:
+        applied = apply_migrations(db_url, project_dir() / "supabase" / "migrations")
+    except StackError as error:
+        fail(str(error))
+    for migration in applied:
+        typer.echo(f"applied {migration.path.name}")
+    typer.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is up to date")
+
+
+def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:
+    """Runs a service until SIGTERM or SIGINT."""
+    from worker.settings import ConfigurationError, load
+
+    try:
+        settings = load(os.environ)
+    except ConfigurationError as error:
+        fail(str(error), ExitCode.CONFIGURATION)
+    asyncio.run(main(settings))
