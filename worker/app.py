@@ -107,7 +107,8 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         metrics.watch_broadcast(sent=lambda: broadcast.sent, failed=lambda: broadcast.failed)
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
         opens = {"answer": Opening("embed", embedding_model)}
-        rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens)
+        policy = Policy(**configuration.retries.model_dump())
+        rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
         stack.push_async_callback(rows.close)
         knowledge = SupabaseKnowledge(database, embedding_model=embedding_model)
         embedder = OpenAIEmbedder(
@@ -128,7 +129,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
             leases=leases,
             prices=settings.prices,
             metrics=metrics,
-            policy=Policy(**configuration.retries.model_dump()),
+            policy=policy,
             timing=Timing(configuration.worker.checkpoint_every_s, configuration.worker.attempt_timeout_s),
         )
         sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, Sweeping(**configuration.sweeper.model_dump()))

@@ -14,7 +14,18 @@ from jobs.ports import Finished, Job, Work, World
 from worker.answer_stream import AttemptStream
 from worker.leases import Leases
 from worker.ledger import AttemptLedger, Prices
-from worker.ports import Broadcast, Closing, Ended, Hint, Queue, QueueUnavailable, Requeued, Rows, Unsettleable
+from worker.ports import (
+    Broadcast,
+    Closing,
+    Ended,
+    Hint,
+    Poisoned,
+    Queue,
+    QueueUnavailable,
+    Requeued,
+    Rows,
+    Unsettleable,
+)
 from worker.settling import End, Finish, Policy, Release, Retry, Settlement, settle
 from worker.telemetry import Metrics
 
@@ -67,6 +78,9 @@ class Executor:
             work = await self.rows.claim(hint.id)
         except JobError as error:  # the row stays as it is: the sweeper will bring it
             log.warning("claim.failed", id=hint.id, code=error.code)
+            return
+        except Poisoned:
+            log.error("attempt.poisoned", id=hint.id, kind=hint.kind)
             return
         if work is None:
             log.debug("claim.declined", id=hint.id)

@@ -102,7 +102,10 @@ class Rows(Protocol):
     """
 
     async def claim(self, id: str) -> Work | None:
-        """The attempt, now ours; None: the row runs elsewhere, is not due, has ended, or is gone."""
+        """The attempt, now ours; None: the row runs elsewhere, is not due, has ended, or is gone.
+
+        Raises `Poisoned` where the claim ended the row instead.
+        """
         ...
 
     async def renew(self) -> Sequence[Lease]:
@@ -135,6 +138,10 @@ class Rows(Protocol):
     async def close_calls(self, calls: Sequence[Closing]) -> None:
         """Books calls whose attempt has no write-back of its own: it was lost or canceled, but its tokens were used."""
         ...
+
+
+class Poisoned(Exception):
+    """The row has failed as `attempt.poisoned`: as many workers as are allowed died of it, or lost it."""
 
 
 class Unsettleable(Exception):

@@ -50,6 +50,7 @@ class SweeperSection(_Section):
 class RetriesSection(_Section):
     max_tries: int = Field(default=5, ge=1)
     max_tries_of_bugs: int = Field(default=2, ge=1)
+    max_losses: int = Field(default=3, ge=1)
     backoff_base_s: Positive = 1.0
     backoff_cap_s: Positive = 60.0
 

@@ -20,6 +20,7 @@ class Policy:
     backoff_base_s: float = 1.0
     backoff_cap_s: float = 60.0
     max_tries_of_bugs: int = 2
+    max_losses: int = 3  # attempts that ended with their lease; the claim, which sees them, fails the row
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ create table rowcall.generations (
                               check (status in ('queued', 'running', 'succeeded', 'failed', 'refused', 'review', 'canceled')),
   attempt         integer     not null default 0,   -- the fencing token: counts claims, never goes back
   tries           integer     not null default 0,   -- claims that count as a try; a release gives one back, a replay all
+  losses          integer     not null default 0,   -- attempts that ended with their lease: their workers died; a replay forgives them
   run_at          timestamptz not null default now(),
   -- What came of it.
   answer          text,

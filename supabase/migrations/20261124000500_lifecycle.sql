@@ -5,11 +5,36 @@
 -- batches could deadlock, and PostgREST repeats 40P01 without end.
 -- Batches are jsonb[]: @supabase/lite hands a single jsonb over as a JSON string, an array of them arrives the same on both.
 
--- claim: queued and due, or running with a lease that ended → running, attempt + 1. Opens the first call of each kind's job in the ledger.
--- opens: [{"kind", "purpose", "provider", "model", "route"}], at most one per kind.
-create function rowcall.claim_generations_v1(ids uuid[], worker text, lease_s double precision, opens jsonb[] default '{}')
+-- The attempts whose leases ended: lost, their open calls abandoned. A row that has cost its workers max_losses attempts is likely what
+-- kills them (a document that eats all memory, say): it fails instead of running again. Answers the rows that did.
+create function rowcall.lose_attempts(ids uuid[], max_losses integer) returns setof rowcall.generations
+language plpgsql set search_path = '' as $$
+declare
+  g rowcall.generations;
+begin
+  update rowcall.attempts a set outcome = 'lost', finished_at = now() where a.generation_id = any (ids) and a.outcome is null;
+  update rowcall.calls c set status = 'abandoned', finished_at = now()
+    from (select k.id from rowcall.calls k where k.generation_id = any (ids) and k.status = 'open' order by k.id for no key update) k
+   where c.id = k.id;
+  for g in
+    update rowcall.generations p
+       set status = 'failed', losses = p.losses + 1, finished_at = now(), error = jsonb_build_object('code', 'attempt.poisoned',
+           'message', format('The worker that ran it died %s times.', p.losses + 1))
+     where p.id = any (ids) and p.losses + 1 >= max_losses
+    returning p.*
+  loop
+    perform rowcall.send_done(g.id, g.attempt, g.status);
+    return next g;
+  end loop;
+end $$;
+
+-- claim: queued and due, or running with a lease that ended → running, attempt + 1; or → failed, when it was lost max_losses times.
+-- Opens the first call of each kind's job in the ledger. opens: [{"kind", "purpose", "provider", "model", "route"}], at most one per kind.
+-- Answers what is now the worker's (status running) and what it ended (failed).
+create function rowcall.claim_generations_v1(ids uuid[], worker text, lease_s double precision, opens jsonb[] default '{}',
+                                             max_losses integer default 3)
 returns table (id uuid, attempt integer, tries integer, user_id uuid, tenant text, kind text, lane text, input jsonb, options jsonb,
-               created_at timestamptz, call_id uuid)
+               created_at timestamptz, call_id uuid, status text)
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
@@ -26,22 +51,19 @@ begin
     select a.generation_id from rowcall.attempts a
      where a.generation_id = any (locked) and a.outcome is null and a.lease_until <= now()
      order by a.generation_id for no key update skip locked);
+  if expired <> '{}' then
+    return query
+    select p.id, p.attempt, p.tries, p.user_id, p.tenant, p.kind, p.lane, p.input, p.options, p.created_at, null::uuid, p.status
+      from rowcall.lose_attempts(expired, max_losses) p;
+  end if;
   return query
   with due as materialized (
     select g.id from rowcall.generations g
      where g.id = any (locked) and (g.status = 'queued' and g.run_at <= now() or g.status = 'running' and g.id = any (expired))),
-  lost as (
-    update rowcall.attempts a set outcome = 'lost', finished_at = now()
-     where a.generation_id = any (expired) and a.outcome is null
-    returning a.generation_id),
-  abandoned as (
-    update rowcall.calls c set status = 'abandoned', finished_at = now()
-      from (select k.id from rowcall.calls k join lost l on l.generation_id = k.generation_id
-             where k.status = 'open' order by k.id for no key update of k) k
-     where c.id = k.id),
   claimed as (
     update rowcall.generations g
-       set status = 'running', attempt = g.attempt + 1, tries = g.tries + 1, started_at = coalesce(g.started_at, now()), error = null
+       set status = 'running', attempt = g.attempt + 1, tries = g.tries + 1, losses = g.losses + (g.status = 'running')::integer,
+           started_at = coalesce(g.started_at, now()), error = null
       from due d where g.id = d.id
     returning g.*),
   begun as (
@@ -52,7 +74,7 @@ begin
     select c.id, c.user_id, c.tenant, c.kind, c.attempt, o ->> 'purpose', o ->> 'provider', o ->> 'model', o ->> 'route'
       from claimed c join unnest(opens) o on o ->> 'kind' = c.kind
     returning calls.generation_id, calls.id)
-  select c.id, c.attempt, c.tries, c.user_id, c.tenant, c.kind, c.lane, c.input, c.options, c.created_at, o.id
+  select c.id, c.attempt, c.tries, c.user_id, c.tenant, c.kind, c.lane, c.input, c.options, c.created_at, o.id, c.status
     from claimed c left join opened o on o.generation_id = c.id
    order by c.id;
 end $$;
@@ -212,24 +234,39 @@ language sql stable set search_path = '' as $$
      join rowcall.generations g on g.id = a.generation_id and g.attempt = a.attempt and g.status = 'running')
 $$;
 
--- cancel: the owner's way to end a row. The running attempt is fenced off; the text that it had checkpointed stays as the answer.
--- True: canceled now; false: it had ended, or is not the caller's.
-create function rowcall.cancel_generation(id uuid) returns boolean
-language plpgsql security definer set search_path = '' as $$
+-- cancel: queued, running → canceled. Answers those that were. The running attempt is fenced off; the text that it had checkpointed stays as
+-- the answer. Its worker hears of it from its next renewal, and at once where webhooks arrive.
+create function rowcall.cancel_generations_v1(ids uuid[]) returns setof uuid
+language plpgsql set search_path = '' as $$
 declare
-  running integer;
+  g       record;
   partial text;
+  stopped jsonb[];   -- hints: attempts that some worker should stop
 begin
-  select g.attempt into running from rowcall.generations g
-   where g.id = cancel_generation.id and g.user_id = auth.uid() and g.status in ('queued', 'running') for no key update;
-  if not found then return false; end if;
-  update rowcall.attempts a set outcome = 'canceled', finished_at = now()
-   where a.generation_id = cancel_generation.id and a.attempt = running and a.outcome is null
-  returning a.partial into partial;
-  update rowcall.generations g set status = 'canceled', answer = partial, finished_at = now() where g.id = cancel_generation.id;
-  perform rowcall.send_done(cancel_generation.id, running, 'canceled');
-  return true;
+  for g in
+    select r.id, r.attempt, r.kind, r.lane, r.tenant, r.status from rowcall.generations r
+     where r.id = any (ids) and r.status in ('queued', 'running') order by r.id for no key update
+  loop
+    partial := null;
+    update rowcall.attempts a set outcome = 'canceled', finished_at = now()
+     where a.generation_id = g.id and a.attempt = g.attempt and a.outcome is null
+    returning a.partial into partial;
+    update rowcall.generations r set status = 'canceled', answer = partial, finished_at = now() where r.id = g.id;
+    perform rowcall.send_done(g.id, g.attempt, 'canceled');
+    if g.status = 'running' then
+      stopped := stopped || jsonb_build_object('id', g.id, 'attempt', g.attempt, 'kind', g.kind, 'lane', g.lane, 'tenant', g.tenant);
+    end if;
+    return next g.id;
+  end loop;
+  perform rowcall.send_webhook('CANCEL', stopped);
 end $$;
+
+-- The owner's way to end a row. True: canceled now; false: it had ended, or is not the caller's.
+create function rowcall.cancel_generation(id uuid) returns boolean
+language sql security definer set search_path = '' as $$
+  select count(*) > 0 from rowcall.cancel_generations_v1(array(
+    select g.id from rowcall.generations g where g.id = cancel_generation.id and g.user_id = auth.uid()))
+$$;
 
 -- The owner erases a row and everything about it; the ledger keeps its numbers.
 create function rowcall.delete_generation(id uuid) returns boolean
@@ -277,13 +314,15 @@ begin
   get diagnostics deleted = row_count; return next;
 end $$;
 
-revoke all on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+revoke all on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
+  rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(jsonb, text), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.cancel_generation(uuid),
   rowcall.delete_generation(uuid), rowcall.prune_v1(integer)
   from public, anon, authenticated, service_role;
-grant execute on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+grant execute on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
+  rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(jsonb, text), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.prune_v1(integer)

@@ -77,7 +77,7 @@ begin
      where g.id = any (ids) and g.status in ('failed', 'refused', 'review', 'canceled') order by g.id for no key update),
   moved as (
     update rowcall.generations g
-       set status = 'queued', tries = 0, run_at = now(), finished_at = null, error = null, answer = null, output = null, citations = null
+       set status = 'queued', tries = 0, losses = 0, run_at = now(), finished_at = null, error = null, answer = null, output = null, citations = null
       from ended e where g.id = e.id
     returning g.id, g.attempt, g.kind, g.lane, g.tenant)
   select array_agg(to_jsonb(m)) into replayed from moved m;

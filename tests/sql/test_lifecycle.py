@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from tests.sql.session import Session, User, jsonb
-from tests.sql.verbs import ERROR, attempts, cancel, claim, finish, insert, requeue, row, running
+from tests.sql.verbs import ERROR, attempts, cancel, claim, end_lease, finish, insert, requeue, row, running
 from worker.lifecycle import MOVES, STATUSES, Status, Verb, move_is_allowed
 
 PAIRS = list(product(STATUSES, STATUSES))
@@ -227,3 +227,58 @@ def test_what_succeeded_or_still_runs_is_not_replayed(sql: Session) -> None:
     done, run, queued = running(sql), running(sql), insert(sql)
     finish(sql, {"id": done, "attempt": 1, "status": "succeeded"})
     assert sql.column("select rowcall.replay_generations_v1(%s::uuid[])", [done, run, queued]) == []
+
+
+# Losses
+
+
+def test_a_row_that_its_workers_die_of_fails_as_poisoned_with_the_claim_that_would_have_been_one_too_many(
+    sql: Session,
+) -> None:
+    id = running(sql, kind="answer")
+    for attempt in (2, 3):
+        end_lease(sql, id)
+        assert [(work["attempt"], work["status"]) for work in claim(sql, id)] == [(attempt, "running")]
+    end_lease(sql, id)
+    (work,) = claim(sql, id, opens=({"kind": "answer", "purpose": "embed"},))
+    assert (work["attempt"], work["status"], work["call_id"]) == (3, "failed", None)
+    now = row(sql, id)
+    assert (now["status"], now["error"]["code"], now["losses"]) == ("failed", "attempt.poisoned", 3)
+    assert now["finished_at"] is not None
+    assert [attempt["outcome"] for attempt in attempts(sql, id)] == ["lost"] * 3
+    assert claim(sql, id) == []
+
+
+def test_a_row_that_is_released_or_retried_has_lost_no_worker(sql: Session) -> None:
+    id = running(sql)
+    for attempt, verb in enumerate(("release", "retry", "release", "retry"), start=1):
+        requeue(sql, verb, {"id": id, "attempt": attempt})
+        assert claim(sql, id)[0]["status"] == "running"
+    assert row(sql, id)["losses"] == 0
+
+
+def test_a_replay_forgives_the_losses(sql: Session) -> None:
+    id = running(sql)
+    for _ in range(3):
+        end_lease(sql, id)
+        claim(sql, id)
+    assert sql.column("select rowcall.replay_generations_v1(array[%s::uuid])", id)
+    assert claim(sql, id)[0]["status"] == "running"
+    assert row(sql, id)["losses"] == 0
+
+
+def test_poisoned_rows_leave_the_others_of_their_claim_alone(sql: Session) -> None:
+    poisoned, lost, queued = running(sql), running(sql), insert(sql)
+    sql.run("update rowcall.generations set losses = 2, status = 'running' where id = %s", poisoned)
+    end_lease(sql, poisoned)
+    end_lease(sql, lost)
+    assert {str(work["id"]): work["status"] for work in claim(sql, poisoned, lost, queued)} == {
+        poisoned: "failed", lost: "running", queued: "running"}  # fmt: skip
+
+
+def test_the_operator_cancels_rows_of_anybody(sql: Session) -> None:
+    rows = [insert(sql, sql.new_user()), running(sql), running(sql)]
+    sql.as_service()
+    finish(sql, {"id": rows[2], "attempt": 1, "status": "succeeded"})
+    canceled = sql.column("select rowcall.cancel_generations_v1(%s::uuid[])", rows)
+    assert sorted(map(str, canceled)) == sorted(rows[:2])

@@ -289,3 +289,18 @@ async def test_a_row_that_is_not_to_be_had_is_left_alone() -> None:
     await m.run(id)
     row = await m.run(id)
     assert (row.attempt, row.result["answer"]) == (1, "once")
+
+
+async def test_a_row_that_workers_die_of_is_logged_as_an_error_and_not_run() -> None:
+    async def answer(_work: Work, _ledger: AttemptLedger, _stream: AttemptStream) -> Finished:
+        raise AssertionError
+
+    m = machine(answer)
+    id = m.insert()
+    for _ in range(3):
+        await m.rows.claim(id)  # by a worker that dies
+        m.clock.pass_s(LEASE_S + 1)
+    with capture_logs() as logs:
+        row = await m.run(id)
+    assert row.status == "failed"
+    assert [(e["event"], e["log_level"], e["id"]) for e in logs] == [("attempt.poisoned", "error", id)]

@@ -13,7 +13,7 @@ from jobs.ports import Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.database import Database, QueryFailed, ValuesRefused
 from worker.batching import Batcher
-from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Requeued, Unsettleable
+from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
 from worker.settling import Policy, backoff_s
 
 Item = TypeVar("Item")
@@ -31,6 +31,7 @@ class Intervals:
     checkpoint_s: float = 0.25
 
 
+DEFAULT = Policy()
 BACKOFF = Policy(backoff_base_s=0.2, backoff_cap_s=5.0)
 
 
@@ -60,12 +61,14 @@ class SupabaseRows:
         worker: str,
         lease_s: float,
         opens: Mapping[str, Opening],
+        max_losses: int = DEFAULT.max_losses,
         intervals: Intervals = Intervals(),
         persistence: Persistence = Persistence(),
     ) -> None:
         self._database = database
         self._worker = worker
         self._lease_s = lease_s
+        self._max_losses = max_losses
         self._opens = [{"kind": kind, **write_backs.opening(opening)} for kind, opening in opens.items()]
         self._persistence = persistence
         self._held: set[Key] = set()
@@ -86,6 +89,8 @@ class SupabaseRows:
 
     async def claim(self, id: str) -> Work | None:
         work = value_of(await self._claims.submit(id))
+        if isinstance(work, Poisoned):
+            raise work
         if work is not None:
             self._held.add((work.id, work.attempt))
         return work
@@ -167,10 +172,16 @@ class SupabaseRows:
 
     # Batches
 
-    async def _claim(self, ids: Sequence[str]) -> list[Work | None]:
-        arguments = {"ids": unique(ids), "worker": self._worker, "lease_s": self._lease_s, "opens": self._opens}
+    async def _claim(self, ids: Sequence[str]) -> list[Work | Poisoned | None]:
+        arguments = {
+            "ids": unique(ids),
+            "worker": self._worker,
+            "lease_s": self._lease_s,
+            "opens": self._opens,
+            "max_losses": self._max_losses,
+        }
         rows = await self._database.call("claim_generations_v1", arguments)
-        claimed = {row["id"]: work_of(row) for row in rows}
+        claimed = {row["id"]: work_of(row) if row["status"] == "running" else Poisoned() for row in rows}
         return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
 
     async def _open_calls(self, openings: Sequence[tuple[Work, Opening]]) -> list[str | None]:

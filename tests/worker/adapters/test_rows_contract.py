@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import AttemptLost, Permanent
 from jobs.ports import Finished, ModelName, Opening, Work
 from tests.worker.adapters.grounds import MODEL, Ground, Stored, StoredCall
-from worker.ports import Checkpoint, Closing, Ended, Lease, Requeued, Rows, Unsettleable
+from worker.ports import Checkpoint, Closing, Ended, Lease, Poisoned, Requeued, Rows, Unsettleable
 
 ERROR = {"code": "model.limited", "message": "Too many requests."}
 
@@ -84,6 +84,22 @@ async def test_an_ended_lease_lets_another_worker_claim_and_the_first_one_hears_
     assert list(await first.renew()) == [Lease(id, 1, "lost")]
     assert list(await second.renew()) == [Lease(id, 2, "held")]
     assert [call.status for call in ground.calls(id)].count("abandoned") == 1
+
+
+async def test_a_row_that_was_lost_three_times_fails_with_the_next_claim(ground: Ground) -> None:
+    id = ground.insert()
+    rows = ground.rows("a")
+    for _ in range(3):
+        await claimed(rows, id)
+        ground.end_lease(id)
+    with pytest.raises(Poisoned):
+        await ground.rows("b").claim(id)
+    stored = ground.stored(id)
+    assert stored.error is not None
+    assert (stored.status, stored.error["code"]) == ("failed", "attempt.poisoned")
+    assert stored.outcomes == ("lost", "lost", "lost")
+    assert [call.status for call in ground.calls(id)] == ["abandoned"] * 3
+    assert await rows.claim(id) is None
 
 
 # Leases

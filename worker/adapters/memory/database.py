@@ -37,6 +37,7 @@ class Generation:
     status: Status = "queued"
     attempt: int = 0
     tries: int = 0
+    losses: int = 0
     error: Error | None = None
     result: Row = field(default_factory=dict)  # what the write-back that ended it said
     attempts: dict[int, Attempt] = field(default_factory=dict)

@@ -6,15 +6,25 @@ from jobs.ports import Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.memory.database import Attempt, Generation, MemoryDatabase, integers_fit
 from worker.lifecycle import Status
-from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Requeued, Unsettleable
+from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
+from worker.settling import Policy
 from worker.storable import storable
 
 
 class MemoryRows:
     """`worker.ports.Rows` for one worker on a `MemoryDatabase` that it may share with others."""
 
-    def __init__(self, database: MemoryDatabase, *, worker: str, lease_s: float, opens: Mapping[str, Opening]) -> None:
+    def __init__(
+        self,
+        database: MemoryDatabase,
+        *,
+        worker: str,
+        lease_s: float,
+        opens: Mapping[str, Opening],
+        max_losses: int = Policy().max_losses,
+    ) -> None:
         self.database = database
+        self._max_losses = max_losses
         self._worker = worker
         self._lease = timedelta(seconds=lease_s)
         self._opens = opens
@@ -26,6 +36,10 @@ class MemoryRows:
         if generation is None or not self._is_due(generation):
             return None
         self._leave_behind(generation)
+        if generation.losses >= self._max_losses:
+            generation.move("failed")
+            generation.error = {"code": "attempt.poisoned", "message": f"Its worker died {generation.losses} times."}
+            raise Poisoned
         generation.move("running")
         generation.attempt += 1
         generation.tries += 1
@@ -96,7 +110,9 @@ class MemoryRows:
     def _leave_behind(self, generation: Generation) -> None:
         """The attempt whose lease ended is lost, its open calls are abandoned."""
         for attempt in generation.attempts.values():
-            attempt.outcome = attempt.outcome or "lost"
+            if attempt.outcome is None:
+                attempt.outcome = "lost"
+                generation.losses += 1
         for call in self.database.calls.values():
             if call.generation_id == generation.id and call.status == "open":
                 call.status = "abandoned"
