@@ -1,14 +1,13 @@
 """The main story: question → context → prompt → model → answer."""
 
-from contextlib import aclosing
 from dataclasses import asdict
 
+from jobs.completions import stream_completion, warnings_of
 from jobs.decisions.citing import cite
 from jobs.decisions.compression import compress
 from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
-from jobs.errors import Retryable
-from jobs.ports import Call, ChatRequest, Completed, Finished, Opening, Work, World
+from jobs.ports import ChatRequest, Completed, Finished, Opening, Work, World
 from jobs.questions import Question
 
 MAX_CHUNKS = 30  # candidates from each of the two searches
@@ -49,7 +48,7 @@ async def answer(work: Work, world: World) -> Finished:
         route.total_timeout_s,
     )
     async with world.ledger.call(opening, opened=context.call_id) as call:
-        text, ending = await _stream(request, call, world)
+        text, ending = await stream_completion(request, call, world)
 
     return Finished(
         answer=text,
@@ -60,26 +59,9 @@ async def answer(work: Work, world: World) -> Finished:
     )
 
 
-async def _stream(request: ChatRequest, call: Call, world: World) -> tuple[str, Completed]:
-    parts: list[str] = []
-    async with aclosing(world.model.stream(request)) as events:
-        async for event in events:
-            if isinstance(event, Completed):
-                if event.usage is not None:
-                    call.used(event.usage)
-                return "".join(parts), event
-            if not parts:
-                call.first_token()
-            parts.append(event.text)
-            await world.stream.write(event.text)
-    raise Retryable("model.stream_cut", "the model's stream ended before it was complete")
-
-
 def _remarks(ending: Completed, *, other_model: bool) -> dict[str, list[str]] | None:
     """What the asker should know about the answer."""
-    warnings = []
-    if ending.finish == "length":
-        warnings.append("answer.cut: the limit of output tokens was reached")
+    warnings = warnings_of(ending)
     if other_model:
         warnings.append("embedding.mismatch: some chunks were embedded by another model and cannot be found")
     return {"warnings": warnings} if warnings else None

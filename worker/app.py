@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 
 from jobs.answer import answer
+from jobs.complete import complete
 from jobs.decisions.prompting import Template
 from jobs.ingest import ingest
 from jobs.ports import Job, ModelName, Opening, World
@@ -40,7 +41,7 @@ from worker.telemetry import Metrics, configure_logging
 
 log = structlog.get_logger()
 
-JOBS: Mapping[str, Job] = {"answer": answer, "ingest": ingest}
+JOBS: Mapping[str, Job] = {"answer": answer, "complete": complete, "ingest": ingest}
 PROMPTS = Path(__file__).parents[1] / "jobs" / "prompts"
 
 
@@ -106,7 +107,8 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         )
         metrics.watch_broadcast(sent=lambda: broadcast.sent, failed=lambda: broadcast.failed)
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
-        opens = {"answer": Opening("embed", embedding_model)}
+        route = settings.route("default")
+        opens = {"answer": Opening("embed", embedding_model), "complete": Opening("complete", route.model, route.name)}
         policy = Policy(**configuration.retries.model_dump())
         rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
         stack.push_async_callback(rows.close)
@@ -114,7 +116,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         embedder = OpenAIEmbedder(
             clients[embedding_model.provider], embedding_model, sends_dimensions=settings.embedding.sends_dimensions
         )
-        chat, prompts, route = OpenAIChat(clients), read_prompts(), settings.route("default")
+        chat, prompts = OpenAIChat(clients), read_prompts()
         queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
 
         def world(ledger: AttemptLedger, stream: AttemptStream) -> World:

@@ -14,7 +14,7 @@ create table rowcall.generations (
   lane            text        not null constraint generations_lane_check check (lane in ('interactive', 'bulk')),
   -- A whole constraint, no partial index: on_conflict=user_id,idempotency_key cannot name a predicate. Nulls stay distinct.
   idempotency_key text        constraint generations_idempotency_key_check check (length(idempotency_key) between 1 and 200),
-  target          jsonb,      -- {schema, table, key, column, hops}: where an automation wants the answer
+  target          jsonb,      -- {schema, table, key, column, hops}: where an automation wants the answer (rowcall.generate)
   -- Where it stands.
   status          text        not null default 'queued' constraint generations_status_check
                               check (status in ('queued', 'running', 'succeeded', 'failed', 'refused', 'review', 'canceled')),
@@ -200,33 +200,42 @@ alter table rowcall.spend enable row level security;
 revoke all on table rowcall.spend from public, anon, authenticated, service_role;
 grant select, insert, update, delete on table rowcall.spend to service_role;
 
+-- What forbids an owner and a tenant `more` rows of that origin, beside those that are there; null: nothing. {code, message, hint}
+create function rowcall.limit_problem(owner uuid, tenant text, origin text, more integer) returns jsonb
+language plpgsql stable set search_path = '' as $$
+declare
+  limit_name text := case origin when 'client' then 'unfinished_per_owner' when 'service' then null else 'unfinished_per_owner_automatic' end;
+  most       numeric := (select l.value from rowcall.limits l where l.name = limit_name);
+  budget     numeric := (select l.value from rowcall.limits l where l.name = 'usd_per_tenant_and_day');
+begin
+  if owner is not null and most is not null
+     and most < more + (select count(*) from (select from rowcall.generations g where g.user_id = owner and g.status in ('queued', 'running')
+                                              limit most::bigint + 1) open) then
+    return jsonb_build_object('code', 'limits.' || limit_name, 'message', format('an owner may have %s unfinished generations', most),
+      'hint', 'Wait until some have finished, or cancel some.');
+  end if;
+  if budget <= (select s.cost_usd from rowcall.spend s
+                 where s.tenant = limit_problem.tenant and s.day = (now() at time zone 'utc')::date) then
+    return jsonb_build_object('code', 'limits.usd_per_tenant_and_day', 'message', format('the tenant has spent its %s US dollars of today', budget),
+      'hint', 'The budget starts anew at midnight UTC.');
+  end if;
+  return null;
+end $$;
+
 -- After insert, once per statement: how much may one owner have open, one tenant spend? Two statements at the same instant may
 -- both pass with the last place; that is a few rows too many, not an unbounded number.
+-- What an automation makes is checked before (rowcall.generate): a limit of ours must not cost the user's own write.
 create function rowcall.check_limits() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  over record;
+  problem jsonb;
 begin
-  select l.name, l.value, o.user_id into over
-    from (select distinct i.user_id, i.origin from inserted i where i.user_id is not null) o
-    join rowcall.limits l on l.name = case o.origin when 'client' then 'unfinished_per_owner' else 'unfinished_per_owner_automatic' end
-   where o.origin <> 'service'
-     and l.value < (select count(*) from (select from rowcall.generations g where g.user_id = o.user_id and g.status in ('queued', 'running')
-                                          limit l.value::bigint + 1) open)
-   limit 1;
+  select p into problem
+    from (select distinct i.user_id, i.tenant, i.origin from inserted i where i.origin <> 'automation') i,
+         rowcall.limit_problem(i.user_id, i.tenant, i.origin, 0) p
+   where p is not null limit 1;
   if found then
-    raise sqlstate 'PT429' using message = format('limits.%s: an owner may have %s unfinished generations', over.name, over.value),
-      hint = 'Wait until some have finished, or cancel some.';
-  end if;
-  select l.value into over
-    from (select distinct i.tenant from inserted i where i.tenant is not null) t
-    join rowcall.spend s on s.tenant = t.tenant and s.day = (now() at time zone 'utc')::date
-    join rowcall.limits l on l.name = 'usd_per_tenant_and_day'
-   where s.cost_usd >= l.value
-   limit 1;
-  if found then
-    raise sqlstate 'PT429' using message = format('limits.usd_per_tenant_and_day: the tenant has spent its %s US dollars of today', over.value),
-      hint = 'The budget starts anew at midnight UTC.';
+    raise sqlstate 'PT429' using message = format('%s: %s', problem ->> 'code', problem ->> 'message'), hint = problem ->> 'hint';
   end if;
   return null;
 end $$;
@@ -273,7 +282,7 @@ create trigger generations_guard before update on rowcall.generations
   for each row execute function rowcall.guard_generation();
 
 revoke all on function rowcall.set_owner(), rowcall.input_problem(rowcall.kinds, jsonb, integer, integer), rowcall.options_problem(jsonb),
-  rowcall.check_generation(), rowcall.check_limits(), rowcall.move_is_allowed(text, text), rowcall.guard_generation()
+  rowcall.check_generation(), rowcall.limit_problem(uuid, text, text, integer), rowcall.check_limits(), rowcall.move_is_allowed(text, text), rowcall.guard_generation()
   from public, anon, authenticated, service_role;
 -- The guard runs as whoever updates: the worker, and the definer functions below.
 grant execute on function rowcall.move_is_allowed(text, text) to service_role;

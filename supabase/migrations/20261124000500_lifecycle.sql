@@ -111,27 +111,59 @@ language sql set search_path = '' as $$
   returning a.generation_id, a.attempt
 $$;
 
--- The answer into the column that an automation named; what went wrong, or null. It writes as postgres: the asker need not be allowed to
--- update that column, and `target` can be written by rowcall.generate alone. search_path is the API's: triggers on the user's table run
--- inside this setting and may name tables without a schema.
-create function rowcall.fill_target(target jsonb, answer text) returns text
+-- The answer into the column that an automation named; what kept it out, as {code, message}, or null. It writes as postgres: the asker need
+-- not be allowed to update that column, and `target` can be written by rowcall.generate alone. search_path is the API's: triggers on the
+-- user's table run inside this setting and may name tables without a schema.
+-- The row is locked without waiting. Whoever updates many rows of the user's table holds some and waits for others; a finish that waited too,
+-- while it holds what it has filled, would deadlock with him, and his long transaction would hold up every answer of the batch. 55P03 leaves
+-- the generation running, and the worker finishes it again a little later.
+-- The key and the column are cast to the table's own types one by one: a row of the whole type would need values for domains that are not null.
+create function rowcall.fill_target(generation_id uuid, target jsonb, answer text, asked_at timestamptz) returns jsonb
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
-  place      text := format('%I.%I', target ->> 'schema', target ->> 'table');
-  same_key   text := (select string_agg(format('t.%1$I = k.%1$I', name), ' and ') from jsonb_object_keys(target -> 'key') name);
-  outer_hops text := coalesce(current_setting('rowcall.hops', true), '');
-  problem    text;
+  place       text := format('%I.%I', target ->> 'schema', target ->> 'table');
+  relation    regclass := to_regclass(place);
+  key_columns text;   -- 'id bigint, region text'
+  same_key    text;
+  column_type text;
+  outer_hops  text := coalesce(current_setting('rowcall.hops', true), '');
+  found_row   boolean;
+  problem     text;
 begin
-  perform set_config('rowcall.hops', ((target ->> 'hops')::integer + 1)::text, true);
+  if exists (select from rowcall.generations g where g.target - 'hops' = fill_target.target - 'hops' and g.created_at > asked_at) then
+    return jsonb_build_object('code', 'target.superseded', 'message', 'a newer generation fills this column');
+  end if;
+  if relation is null then
+    return jsonb_build_object('code', 'target.failed', 'message', format('%s does not exist', place));
+  end if;
+  select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '), string_agg(format('t.%1$I = k.%1$I', a.attname), ' and ')
+    into key_columns, same_key
+    from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and target -> 'key' ? a.attname::text;
+  -- -1: no length, so that a text that is too long is refused by the assignment, not cut by the cast
+  select format_type(a.atttypid, -1) into column_type
+    from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attname = target ->> 'column';
+  perform set_config('rowcall.hops', ((target ->> 'hops')::integer + 1)::text, true), set_config('rowcall.cause', generation_id::text, true);
   begin
-    execute format('update %1$s t set %2$I = v.%2$I from jsonb_populate_record(null::%1$s, $1) k, jsonb_populate_record(null::%1$s, $2) v where %3$s',
-                   place, target ->> 'column', same_key)
-      using target -> 'key', jsonb_build_object(target ->> 'column', answer);
-  exception when others then   -- the target is the user's: a constraint of theirs must not lose the answer
-    problem := format('%s (%s)', sqlerrm, sqlstate);
+    if column_type is null then
+      raise exception '%.% does not exist', place, target ->> 'column';
+    end if;
+    execute format('select true from %s t, jsonb_to_record($1) k(%s) where %s for no key update of t nowait', place, key_columns, same_key)
+      into found_row using target -> 'key';
+    if found_row is null then
+      raise exception '% has no row with that key any more', place;
+    end if;
+    execute format('update %s t set %I = $2::%s from jsonb_to_record($1) k(%s) where %s', place, target ->> 'column', column_type, key_columns, same_key)
+      using target -> 'key', answer;
+    set constraints all immediate;   -- what the table defers would otherwise fail at commit, and with it every answer of the batch
+    set constraints rowcall.generations_3_notify deferred;   -- ours: one webhook for all that this transaction makes
+  exception
+    when lock_not_available or deadlock_detected or serialization_failure then
+      raise lock_not_available using message = format('target.locked: a row of %s is locked', place);
+    when others then   -- the target is the user's: a constraint of theirs must not lose the answer
+      problem := format('%s (%s)', sqlerrm, sqlstate);
   end;
   perform set_config('rowcall.hops', outer_hops, true);
-  return problem;
+  return case when problem is not null then jsonb_build_object('code', 'target.failed', 'message', problem) end;
 end $$;
 
 -- `done` on the row's private topic, after commit. It can overtake deltas that went by HTTP: clients order by offset, and the row decides.
@@ -153,7 +185,7 @@ language plpgsql set search_path = '' as $$
 declare
   r record;
   g record;
-  target_problem text;
+  target_problem jsonb;
 begin
   for r in
     select x.* from unnest(results) e, jsonb_to_record(e) x (id uuid, attempt integer, status text, answer text, output jsonb, citations jsonb,
@@ -166,13 +198,14 @@ begin
       if r.status is null or r.status not in ('succeeded', 'failed', 'refused', 'review') then
         raise exception 'status must be succeeded, failed, refused or review, not %', coalesce(r.status, 'null');
       end if;
-      select t.target into g from rowcall.generations t
+      select t.target, t.created_at into g from rowcall.generations t
        where t.id = r.id and t.attempt = r.attempt and t.status = 'running' for no key update;
       if found then
-        target_problem := case when r.status = 'succeeded' and g.target is not null then rowcall.fill_target(g.target, r.answer) end;
+        target_problem := case when r.status = 'succeeded' and g.target is not null then
+                               rowcall.fill_target(r.id, g.target, coalesce(r.answer, r.output::text), g.created_at) end;
         update rowcall.generations t
            set status = r.status, answer = r.answer, output = r.output, citations = r.citations, route = r.route, variant = r.variant,
-               error = case when target_problem is null then r.error else jsonb_build_object('code', 'target.failed', 'message', target_problem) end,
+               error = coalesce(target_problem, r.error),
                prompt_version = r.prompt_version, tokens_in = r.tokens_in, tokens_cached = r.tokens_cached, tokens_out = r.tokens_out,
                cost_usd = r.cost_usd, first_token_at = r.first_token_at, finished_at = now()
          where t.id = r.id;
@@ -316,14 +349,14 @@ end $$;
 
 revoke all on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
   rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
-  rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(jsonb, text), rowcall.send_done(uuid, integer, text),
+  rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.cancel_generation(uuid),
   rowcall.delete_generation(uuid), rowcall.prune_v1(integer)
   from public, anon, authenticated, service_role;
 grant execute on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
   rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
-  rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(jsonb, text), rowcall.send_done(uuid, integer, text),
+  rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.prune_v1(integer)
   to service_role;

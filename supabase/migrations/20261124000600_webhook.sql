@@ -60,7 +60,7 @@ language plpgsql security definer set search_path = '' as $$
 begin
   perform rowcall.send_webhook('INSERT', (
     select array_agg(jsonb_build_object('id', i.id, 'attempt', i.attempt, 'kind', i.kind, 'lane', i.lane, 'tenant', i.tenant))
-      from inserted i where i.status = 'queued' and i.run_at <= now()));
+      from inserted i where i.status = 'queued' and i.run_at <= now() and i.origin <> 'automation'));   -- those go at commit: rowcall.notify_automatic
   return null;
 end $$;
 create trigger generations_2_notify after insert on rowcall.generations

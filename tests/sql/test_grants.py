@@ -85,6 +85,15 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "ingest_changed": NOBODY,
     "notify_inserted": NOBODY,
     "hmac_sha256": NOBODY,
+    "limit_problem": NOBODY,
+    "render_template": NOBODY,
+    "read_automation": NOBODY,
+    "target_of": NOBODY,
+    "automation_owner": NOBODY,
+    "automation_limit_problem": NOBODY,
+    "ask_for_row": NOBODY,
+    "generate": NOBODY,
+    "notify_automatic": NOBODY,
     # the worker
     "open_call": WORKER,
     "close_calls": WORKER,
@@ -107,6 +116,8 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "dead_generations_v1": WORKER,
     "replay_dead_generations_v1": WORKER,
     "send_webhook": WORKER,
+    "automations_v1": WORKER,
+    "try_automation_v1": WORKER,
     "become": WORKER,
     "held_generation": WORKER,
     "context_v1": WORKER,
@@ -122,6 +133,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
 DEFINERS = {
     "check_generation", "check_limits", "check_document", "ingest_inserted", "ingest_changed", "fill_target",
     "cancel_generation", "delete_generation", "send_webhook", "notify_inserted",
+    "generate", "notify_automatic", "automations_v1", "try_automation_v1",
 }  # fmt: skip
 
 

@@ -198,7 +198,7 @@ class SupabaseRows:
         running = {(row["id"], row["attempt"]) for row in rows}
         return [(c.id, c.attempt) in running for c in checkpoints]
 
-    async def _finish(self, rows: Sequence[write_backs.Row]) -> list[bool | Unsettleable]:
+    async def _finish(self, rows: Sequence[write_backs.Row]) -> list[bool | Retryable | Unsettleable]:
         first = {key_of(row): row for row in reversed(rows)}  # the same attempt twice: the first is written
         answers = await self._database.call("finish_generations_v1", {"results": list(first.values())})
         outcome_of = {key_of(answer): outcome(answer) for answer in answers}
@@ -237,8 +237,16 @@ def value_of(result: Result | JobError | Unsettleable) -> Result:
     return result
 
 
-def outcome(answer: Mapping[str, Any]) -> bool | Unsettleable:
-    return Unsettleable(write_backs.described(answer["problem"])) if answer["problem"] else answer["accepted"]
+LOCKED = "(55P03)"  # the automation's target is being written by another transaction; the row is left running
+
+
+def outcome(answer: Mapping[str, Any]) -> bool | Retryable | Unsettleable:
+    problem: str | None = answer["problem"]
+    if problem is None:
+        return bool(answer["accepted"])
+    if problem.endswith(LOCKED):
+        return Retryable("target.locked", "the automation's row is being written by another transaction")
+    return Unsettleable(write_backs.described(problem))
 
 
 def key_of(row: Mapping[str, Any]) -> Key:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
+import psycopg
 import pytest
 
 from jobs.errors import Permanent, Retryable
@@ -12,6 +14,7 @@ from tests.worker.adapters.grounds import MODEL, SupabaseGround
 from tests.worker.adapters.wire import Wire, be_away, lose_replies, tapped
 from worker.adapters.database import Database
 from worker.adapters.rows import Intervals, Persistence, SupabaseRows
+from worker.local.stack import Stack
 from worker.ports import Checkpoint, Closing, Ended, Lease, Requeued, Unsettleable
 
 ERROR = {"code": "model.limited", "message": "Too many requests."}
@@ -277,3 +280,33 @@ async def test_rows_of_one_database_are_told_apart_by_worker(
     stranger = SupabaseRows(database, worker="stranger", lease_s=30.0, opens={})
     stranger._held.add((id, 1))  # whatever it believes
     assert list(await stranger.renew()) == []
+
+
+async def test_an_automation_s_locked_row_is_filled_a_little_later(
+    supabase_ground: SupabaseGround, stack: Stack
+) -> None:
+    """Another transaction writes the row; it ends while the write-back waits for its next try."""
+    pauses = Pauses()
+    with psycopg.connect(stack.db_url, autocommit=True) as setup, psycopg.connect(stack.db_url) as other:
+        setup.execute("create table public.test_busy (id bigint primary key, body text, summary text)")
+        try:
+            setup.execute(
+                """create trigger summarize after insert on public.test_busy for each row
+                   execute function rowcall.generate('complete', '{{body}}', 'summary')"""
+            )
+            setup.execute("insert into public.test_busy values (1, 'one')")
+            found = setup.execute("select id::text from rowcall.generations where target ->> 'table' = 'test_busy'")
+            [(id,)] = found.fetchall()
+            other.execute("update public.test_busy set body = 'mine'")
+
+            async def sleep(seconds: float) -> None:
+                other.commit()
+                await pauses.sleep(seconds)
+
+            persistence = replace(pauses.persistence(), sleep=sleep)
+            rows = supabase_ground.rows("a", persistence=persistence)
+            assert await rows.end(ended(await claimed(rows, id), "short"))
+            assert len(pauses.slept) == 1
+            assert setup.execute("select body, summary from public.test_busy").fetchall() == [("mine", "short")]
+        finally:
+            setup.execute("drop table public.test_busy")
