@@ -24,6 +24,7 @@ from worker.adapters.models import OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.rows import SupabaseRows
 from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
+from worker.environment import current_environment
 from worker.executor import Executor, Timing
 from worker.health import create_internal
 from worker.leases import Leases
@@ -179,5 +180,5 @@ def stock_settings(settings: Settings) -> dict[str, Any]:
 def __getattr__(name: str) -> Any:
     """WorkerSettings is made when arq asks for it: importing this module reads no environment."""
     if name == "WorkerSettings":
-        return type(name, (), stock_settings(load(os.environ)))
+        return type(name, (), stock_settings(load(current_environment())))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from jobs.decisions.pricing import Price
 from jobs.ports import ModelName, Route
+from worker.environment import UnreadableSecret, with_secrets_from_files
 
+SECRETS = (
+    "SUPABASE_SECRET_KEY",
+    "REDIS_URL",
+    "ROWCALL_WEBHOOK_SECRET",
+)  # each may stand in the file that NAME_FILE names
 LOCAL_PROVIDER = "local"
 LOCAL_CHAT_MODEL = "rowcall-local"
 LOCAL_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
@@ -182,6 +188,11 @@ def load(environ: Mapping[str, str]) -> Settings:
     """Settings from the environment and from the file that ROWCALL_CONFIG names (default: rowcall.toml here)."""
     path = Path(environ.get("ROWCALL_CONFIG", "rowcall.toml"))
     configuration = _checked(Configuration, _read(path), str(path))
+    keys = (provider.api_key_env for provider in configuration.providers.values())
+    try:
+        environ = with_secrets_from_files(environ, (*SECRETS, *keys))
+    except UnreadableSecret as error:
+        raise ConfigurationError(str(error)) from error
     environment = _checked(Environment, {k: v for k, v in environ.items() if v != ""}, "environment")
     embedding, routes = configuration.embedding, dict(configuration.routes)
     local = environment.ROWCALL_LOCAL_MODEL_URL

@@ -24,7 +24,7 @@ from worker.local.ports import is_listening
 from worker.local.processes import Command
 from worker.local.resetting import reset_state
 from worker.local.stack import Stack
-from worker.local.state import running_project
+from worker.local.state import running_environment
 from worker.local.wiring import StackConfig
 
 # A supervisor to kill: says what it started, then sleeps.
@@ -32,7 +32,7 @@ SUPERVISOR = """
 import json, sys, time
 from pathlib import Path
 from worker.local.stack import Stack
-from worker.local.state import running_project
+from worker.local.state import running_environment
 from worker.local.wiring import StackConfig
 
 with Stack(StackConfig(Path(sys.argv[1]), Path(sys.argv[2]), parts=frozenset({"valkey", "pg_net"}))) as stack:
@@ -118,10 +118,12 @@ def test_only_the_owner_can_read_the_secrets(stack: Stack) -> None:
 
 
 def test_a_running_stack_is_found_by_its_state(stack: Stack, tmp_path: Path) -> None:
-    assert running_project(stack.config.state_dir) == (stack.url, stack.publishable_key)
-    assert running_project(tmp_path) is None
+    environment = running_environment(stack.config.state_dir)
+    assert environment is not None
+    assert environment.items() >= stack.environment().items()
+    assert running_environment(tmp_path) is None
     (tmp_path / "lock").touch()
-    assert running_project(tmp_path) is None
+    assert running_environment(tmp_path) is None
 
 
 def test_a_part_that_dies_is_reported_with_the_end_of_its_log(config: StackConfig) -> None:

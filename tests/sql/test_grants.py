@@ -110,9 +110,9 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "retry_generations_v1": WORKER,
     "release_generations_v1": WORKER,
     "due_generations_v1": WORKER,
+    "cancel_generations_v1": WORKER,
     "prune_v1": WORKER,
     "replay_generations_v1": WORKER,
-    "cancel_generations_v1": WORKER,
     "dead_generations_v1": WORKER,
     "replay_dead_generations_v1": WORKER,
     "send_webhook": WORKER,
@@ -123,6 +123,10 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "context_v1": WORKER,
     "read_document_v1": WORKER,
     "store_chunks_v1": WORKER,
+    # the operator
+    "embedding_models_v1": WORKER,
+    "status_v1": WORKER,
+    "usage_v1": WORKER,
     # the owner of a row
     "cancel_generation": OWNER,
     "delete_generation": OWNER,

@@ -70,3 +70,17 @@ def test_a_wrong_secret_is_named_but_not_shown() -> None:
     with pytest.raises(ConfigurationError) as refused:
         load(ENVIRONMENT | {"REDIS_URL": "http://:password@host"})
     assert "REDIS_URL" in str(refused.value)
+
+
+def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
+    values = {"SUPABASE_SECRET_KEY": "sb_secret_file", "OPENAI_API_KEY": "sk-file", "ROWCALL_WEBHOOK_SECRET": "w"}
+    environ = {name: value for name, value in ENVIRONMENT.items() if name not in values}
+    for name, value in values.items():
+        (tmp_path / name).write_text(f"{value}\n")
+        environ[f"{name}_FILE"] = str(tmp_path / name)
+    settings = load(environ)
+    assert settings.environment.SUPABASE_SECRET_KEY.get_secret_value() == "sb_secret_file"
+    assert settings.providers["openai"].api_key.get_secret_value() == "sk-file"
+    assert settings.webhook_secrets == ("w",)
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY_FILE names /nowhere"):
+        load(environ | {"OPENAI_API_KEY_FILE": "/nowhere"})

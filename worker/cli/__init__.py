@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from worker.cli import asking, embedded, services
+from worker.cli import asking, embedded, operating, services
 
 app = typer.Typer(
     name="rowcall",
@@ -21,6 +21,14 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Develop": (embedded.demo, embedded.dev),
     "Use": (asking.ask, asking.ingest),
     "Run": (services.worker, services.intake, services.migrate),
+    "Operate": (
+        operating.status,
+        operating.usage,
+        operating.dead,
+        operating.replay,
+        operating.cancel,
+        operating.prune,
+    ),
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

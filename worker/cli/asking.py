@@ -1,19 +1,13 @@
 """What a signed-in user does."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from worker.cli.ending import ExitCode, act, fail
+from worker.cli.ending import act
 from worker.cli.options import STATE, JsonOption, StateOption
-
-if TYPE_CHECKING:
-    from worker.commands import Account
-
-DEVELOPER = "developer@example.com"  # the user of the embedded stack that these commands act for
-ACCOUNT = ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "ROWCALL_EMAIL", "ROWCALL_PASSWORD")
+from worker.cli.projects import account
 
 
 def ingest(
@@ -39,28 +33,3 @@ def ask(
     from worker.commands import ask_question
 
     act(ask_question(account(state), question, {"quality": quality}, as_json=as_json))
-
-
-def account(state: Path) -> "Account":
-    """From the environment, else the embedded stack that runs here."""
-    from worker.commands import Account
-    from worker.local.state import running_project
-
-    url, key, email, password = values = [os.environ.get(name, "") for name in ACCOUNT]
-    names = ", ".join(ACCOUNT)
-    if all(values):
-        return Account(url, key, email, password)
-    if any(values):
-        missing = ", ".join(name for name, value in zip(ACCOUNT, values, strict=True) if not value)
-        fail(
-            f"{missing} not set: {names} together say which project and user; none of them: `rowcall dev`",
-            ExitCode.CONFIGURATION,
-        )
-    project = running_project(state)
-    if project is None:
-        fail(
-            f"no embedded stack runs on {state}: start one with `rowcall dev`, or set {names}",
-            ExitCode.CONFIGURATION,
-        )
-    url, key = project
-    return Account(url, key, DEVELOPER, "insert a row, get an answer", sign_up=True)

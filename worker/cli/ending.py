@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     USAGE = 2  # the command line is wrong (typer's own)
     CONFIGURATION = 3  # rowcall.toml or the environment is wrong or incomplete
     UNAVAILABLE = 4  # the project, Redis or the embedded stack refused, or did not answer
+    INTERRUPTED = 130  # Ctrl-C
 
 
 def fail(message: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
@@ -32,4 +33,6 @@ def act(action: "Coroutine[Any, Any, bool]") -> NoReturn:
         fail(str(error), ExitCode.UNAVAILABLE)
     except JobError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     raise typer.Exit(ExitCode.SUCCEEDED if succeeded else ExitCode.FAILED)

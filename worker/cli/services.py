@@ -1,7 +1,6 @@
 """What a deployment runs."""
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,10 +50,11 @@ def migrate(
 
 def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:
     """Runs a service until SIGTERM or SIGINT."""
+    from worker.environment import current_environment
     from worker.settings import ConfigurationError, load
 
     try:
-        settings = load(os.environ)
+        settings = load(current_environment())
     except ConfigurationError as error:
         fail(str(error), ExitCode.CONFIGURATION)
     asyncio.run(main(settings))

@@ -1,5 +1,6 @@
 """An embedded Supabase: `with Stack(StackConfig(state_dir, project_dir)) as stack:`."""
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +16,14 @@ from worker.local.parts import Begins, Part
 from worker.local.ports import free_port, is_free
 from worker.local.postgres import accepts_connections, end_leftover, initialise, lodge_postgres
 from worker.local.processes import STOP_GRACE_S, Child, Children
-from worker.local.state import SECRETS, StateLock, open_state, read_or_create_secrets
+from worker.local.state import (
+    ENVIRONMENT,
+    SECRETS,
+    StateLock,
+    open_state,
+    read_or_create_secrets,
+    write_private,
+)
 from worker.local.valkey import end_leftover as end_leftover_valkey
 from worker.local.wiring import Ports, StackConfig, Wiring
 
@@ -157,6 +165,7 @@ class Stack:
         self._make_database()
         self._wait_until_they_serve(*self._parts)
         self.check()  # what listens may be another program on that port, and ours has died of it
+        write_private(state_dir / ENVIRONMENT, json.dumps(self.wiring.operator_environment, indent=2))
         lock.announce(self.url)
 
     def _start_postgres(self) -> None:

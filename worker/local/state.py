@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from worker.local.errors import StackError
 
 LOCK = "lock"
 SECRETS = "secrets.json"
+ENVIRONMENT = "environment.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class StateLock:
         return self
 
     def announce(self, url: str) -> None:
-        """Where the stack is found: for a second start on this state, and for `running_project`."""
+        """Where the stack is found: for a second start on this state, and for `running_environment`."""
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, url.encode(), 0)
 
@@ -77,16 +79,16 @@ class StateLock:
         os.close(self._descriptor)
 
 
-def running_project(state_dir: Path) -> tuple[str, str] | None:
-    """URL and publishable key of the stack that runs on a state folder."""
+def running_environment(state_dir: Path) -> Mapping[str, str] | None:
+    """The variables that commands need to speak to the stack that runs on a state folder; None: none does."""
     try:
         with (state_dir / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None
     except BlockingIOError:
-        url = (state_dir / LOCK).read_text()
-        return (url, read_or_create_secrets(state_dir / SECRETS).publishable_key) if url else None
+        is_up = bool((state_dir / LOCK).read_text())
+        return dict(json.loads((state_dir / ENVIRONMENT).read_text())) if is_up else None
     return None
 
 

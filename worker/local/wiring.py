@@ -101,5 +101,10 @@ class Wiring:
             **({"ROWCALL_LIVE": "true"} if self.config.live else {}),  # with the OPENAI_API_KEY that children inherit
         }
 
+    @property
+    def operator_environment(self) -> dict[str, str]:
+        """What the command line reads to speak to a stack that runs."""
+        return self.environment | {"DATABASE_URL": self.db_url}
+
     def _dsn(self, role: str, password: str) -> str:
         return f"postgresql://{role}:{password}@127.0.0.1:{self.ports.postgres}/postgres?sslmode=disable"

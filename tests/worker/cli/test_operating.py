@@ -1,0 +1,102 @@
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.worker.cli.conftest import Run
+from worker.cli.ending import ExitCode
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+Failed = Callable[[str], str]
+
+
+def test_the_status_shows_what_is_open_and_how_rows_ended(rowcall: Run, failed: Failed) -> None:
+    code = f"test.{uuid4().hex[:8]}"
+    failed(code)
+    shown = rowcall("status")
+    assert shown.exit_code == ExitCode.SUCCEEDED
+    assert f"{code} 1" in shown.stdout
+    status = json.loads(rowcall("status", "--json").stdout)
+    assert {"code": code, "rows": 1} in status["codes"]
+
+
+def test_the_ledger_is_shown_by_what_was_asked_for(rowcall: Run, database: psycopg.Connection[Any]) -> None:
+    tenant = uuid4().hex[:8]
+    database.execute(
+        """insert into rowcall.calls (tenant, kind, attempt, purpose, status, provider, model, tokens_in, cost_usd)
+           values (%s, 'answer', 1, 'answer', 'succeeded', 'p', 'm', 1234, 0.5)""",
+        (tenant,),
+    )
+    shown = rowcall("usage", "--by", "tenant", "--days", "1").stdout
+    [line] = [line for line in shown.splitlines() if tenant in line]
+    assert line.split() == [tenant, "1", "0", "1,234", "0", "0", "0.5000"]
+    usage = json.loads(rowcall("usage", "--by", "tenant", "--by", "model", "--json").stdout)["usage"]
+    [mine] = [line for line in usage if line["tenant"] == tenant]
+    assert (mine["model"], mine["calls"], "day" in mine) == ("p/m", 1, False)
+
+
+def test_the_dead_are_listed_with_their_reasons_and_replayed_by_id_or_by_code(rowcall: Run, failed: Failed) -> None:
+    code = f"test.{uuid4().hex[:8]}"
+    first, second, third = (failed(code) for _ in range(3))
+    shown = rowcall("dead", "--code", code).stdout
+    assert all(id in shown for id in (first, second, third))
+    assert f"{code} It took long." in shown
+    assert json.loads(rowcall("replay", first, "--json").stdout) == {"replayed": [first], "not_replayed": []}
+    assert [row["id"] for row in json.loads(rowcall("dead", "--code", code, "--json").stdout)] == [third, second]
+    assert "2 replayed" in rowcall("replay", "--code", code).stdout
+    assert "no row has failed" in rowcall("dead", "--code", code).stdout
+
+
+def test_a_row_that_cannot_be_replayed_is_named_and_the_exit_code_says_so(rowcall: Run, failed: Failed) -> None:
+    id = failed("test.other")
+    shown = rowcall("replay", id, NOBODY)
+    assert shown.exit_code == ExitCode.FAILED
+    assert f"not replayed {NOBODY}" in shown.stdout
+    assert "1 replayed" in shown.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), (NOBODY, "--code", "test.code")])
+def test_replay_wants_ids_or_a_code_and_not_both(rowcall: Run, arguments: tuple[str, ...]) -> None:
+    refused = rowcall("replay", *arguments)
+    assert refused.exit_code == ExitCode.USAGE
+    assert "either ID…, or --code CODE" in refused.stderr
+
+
+def test_rows_are_canceled(rowcall: Run, database: psycopg.Connection[Any]) -> None:
+    [(id,)] = database.execute(
+        """insert into rowcall.generations (input) values ('{"question": "q"}') returning id::text"""
+    ).fetchall()
+    assert json.loads(rowcall("cancel", id, "--json").stdout) == {"canceled": [id], "not_canceled": []}
+    again = rowcall("cancel", id)
+    assert (again.exit_code, f"not canceled {id}: it has ended" in again.stdout) == (ExitCode.FAILED, True)
+
+
+def test_prune_goes_on_until_nothing_is_left(rowcall: Run, database: psycopg.Connection[Any]) -> None:
+    database.execute(
+        """insert into rowcall.calls (kind, attempt, purpose, created_at)
+           select 'answer', 1, 'test', now() - interval '500 days' from generate_series(1, 1001)"""
+    )
+    assert json.loads(rowcall("prune", "--json").stdout)["calls"] >= 1001
+    assert json.loads(rowcall("prune", "--json").stdout)["calls"] == 0
+
+
+def test_a_wrong_key_leads_to_the_doctor(rowcall: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_wrong")
+    refused = rowcall("status")
+    assert refused.exit_code == ExitCode.UNAVAILABLE
+    assert "rowcall doctor" in refused.stderr
+
+
+def test_without_a_project_the_message_says_how_to_name_one(
+    rowcall: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("SUPABASE_URL", "SUPABASE_SECRET_KEY"):
+        monkeypatch.delenv(name)
+    refused = rowcall("status")
+    assert refused.exit_code == ExitCode.CONFIGURATION
+    assert "`rowcall dev`" in refused.stderr
+    assert "SUPABASE_URL, SUPABASE_SECRET_KEY not set" in refused.stderr

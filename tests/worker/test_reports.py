@@ -1,0 +1,76 @@
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from worker.reports import advised, dead_report, dollars, status_report, usage_report
+
+STATUS: dict[str, Any] = {
+    "at": "2026-11-25T22:24:06.744689+00:00",
+    "window_s": 3600.0,
+    "open": [
+        {"lane": "bulk", "kind": "ingest", "status": "queued", "rows": 7, "waiting": 0, "oldest_s": 90.0},
+        {"lane": "bulk", "kind": "ingest", "status": "running", "rows": 2, "waiting": 0, "oldest_s": 1.0},
+    ],
+    "ended": {"succeeded": 3},
+    "codes": [],
+    "workers": [],
+    "lost_leases": 0,
+    "today": {"calls": 4, "cost_usd": 0.25, "unpriced_calls": 0},
+    "embedding_models": ["a"],
+}
+LINE = {"model": "m", "calls": 1, "failed": 0, "abandoned": 0, "unpriced": 0, "tokens_in": 1, "tokens_cached": 0,
+        "tokens_out": 2, "cost_usd": 0.5}  # fmt: skip
+
+
+def printed(report: RenderableType) -> str:
+    console = Console(file=StringIO(), width=80)
+    console.print(report)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_a_status_fits_a_terminal_of_80_columns() -> None:
+    text = printed(status_report(STATUS, "https://project.supabase.co · .env"))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    [row] = [line for line in text.splitlines() if line.startswith("bulk")]
+    assert row.split() == ["bulk", "ingest", "7", "0", "2", "1.5", "min"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, "does `rowcall worker` run?"),
+        ({"lost_leases": 2}, "2 attempts have lost their worker"),
+        ({"embedding_models": ["a", "b"]}, "several embedding models"),
+        ({"today": {"calls": 1, "cost_usd": 0, "unpriced_calls": 1}}, "no known price"),
+    ],
+)
+def test_a_status_says_what_to_look_at(change: dict[str, Any], says: str) -> None:
+    assert any(says in line for line in advised(STATUS | change))
+    assert says in printed(status_report(STATUS | change, "p")).replace("\n", " ")
+
+
+def test_a_healthy_status_gives_no_advice() -> None:
+    assert advised(STATUS | {"workers": [{"worker": "w", "running": 2, "lease_s": 9.0}]}) == []
+
+
+def test_sums_of_the_ledger_have_a_total_and_mark_what_has_no_price() -> None:
+    text = printed(usage_report([LINE, LINE | {"model": None, "unpriced": 1}], ("model",)))
+    assert text.splitlines()[-2].split() == ["total", "2", "0", "2", "0", "4", "1.0000+"]
+    assert "unknown price" in text
+
+
+def test_small_sums_are_not_shown_as_nothing() -> None:
+    assert [dollars(cost, 0) for cost in (0, 0.0000123, 0.0123, 1234.5)] == [
+        "0.0000",
+        "1.2e-05",
+        "0.0123",
+        "1,234.5000",
+    ]
+
+
+def test_an_error_s_text_is_shown_as_it_is() -> None:
+    row = {"id": "i", "kind": "answer", "tries": 1, "finished_at": STATUS["at"], "error_code": "a.b"}
+    assert "[red]not markup[/red]" in printed(dead_report([row | {"error_message": "[red]not markup[/red]"}]))

@@ -1,0 +1,96 @@
+"""What an operator does, with the secret key."""
+
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from worker.cli.ending import ExitCode, act, fail
+from worker.cli.options import STATE, JsonOption, StateOption
+from worker.cli.projects import operator
+
+IdsArgument = Annotated[list[UUID], typer.Argument(metavar="ID…", help="generations")]
+
+
+class Dimension(StrEnum):
+    DAY = "day"
+    TENANT = "tenant"
+    KIND = "kind"
+    PURPOSE = "purpose"
+    ROUTE = "route"
+    MODEL = "model"
+
+
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="look again and again, until Ctrl-C")] = False,
+    every: Annotated[float, typer.Option(min=0.2, metavar="SECONDS", help="between two looks of --watch")] = 2.0,
+    hours: Annotated[float, typer.Option(min=0.01, help="how far back endings are counted")] = 1.0,
+    state: StateOption = STATE,
+    as_json: JsonOption = False,
+) -> None:
+    """What is queued, who works, how rows ended, what was spent today."""
+    from worker.operating import show_status, watch_status
+
+    if watch:
+        act(watch_status(operator(state), hours * 3600, every, as_json=as_json))
+    act(show_status(operator(state), hours * 3600, as_json=as_json))
+
+
+def usage(
+    *,
+    days: Annotated[int, typer.Option(min=1, help="today and the days before it, UTC")] = 7,
+    by: Annotated[
+        list[Dimension] | None, typer.Option(help="keep apart; may be given again  [default: day, model]")
+    ] = None,
+    state: StateOption = STATE,
+    as_json: JsonOption = False,
+) -> None:
+    """The ledger of every model call: tokens and cost by day, tenant, kind, purpose, route or model."""
+    from worker.operating import Usage, show_usage
+
+    chosen = tuple(dimension.value for dimension in by or (Dimension.DAY, Dimension.MODEL))
+    act(show_usage(operator(state), Usage(days, chosen), as_json=as_json))
+
+
+def dead(
+    *,
+    code: Annotated[str | None, typer.Option(help="only those of this error code")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="rows shown, the latest first")] = 20,
+    state: StateOption = STATE,
+    as_json: JsonOption = False,
+) -> None:
+    """Rows that failed for good, and why."""
+    from worker.operating import show_dead
+
+    act(show_dead(operator(state), code=code, max_rows=limit, as_json=as_json))
+
+
+def replay(
+    ids: Annotated[list[UUID] | None, typer.Argument(metavar="[ID…]", help="generations")] = None,
+    *,
+    code: Annotated[str | None, typer.Option(help="all rows that failed with this error code")] = None,
+    state: StateOption = STATE,
+    as_json: JsonOption = False,
+) -> None:
+    """Runs rows again that failed, were refused, wait for review or were canceled, with all their tries."""
+    from worker.operating import replay as replay_rows
+
+    if bool(ids) == bool(code):
+        fail("name the rows to replay: either ID…, or --code CODE (`rowcall dead` lists both)", ExitCode.USAGE)
+    act(replay_rows(operator(state), [str(id) for id in ids or ()], code=code, as_json=as_json))
+
+
+def cancel(ids: IdsArgument, *, state: StateOption = STATE, as_json: JsonOption = False) -> None:
+    """Ends rows that are queued or running. The text that they had so far stays as their answer."""
+    from worker.operating import cancel as cancel_rows
+
+    act(cancel_rows(operator(state), [str(id) for id in ids], as_json=as_json))
+
+
+def prune(*, state: StateOption = STATE, as_json: JsonOption = False) -> None:
+    """Deletes what is older than the table rowcall.retention keeps: ended rows, ledger, expired cached answers."""
+    from worker.operating import prune as prune_rows
+
+    act(prune_rows(operator(state), as_json=as_json))

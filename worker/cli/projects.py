@@ -1,0 +1,77 @@
+"""Which project a command speaks to."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worker.cli.ending import ExitCode, fail
+
+if TYPE_CHECKING:
+    from worker.commands import Account
+    from worker.operating import Operator
+
+ACCOUNT = ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "ROWCALL_EMAIL", "ROWCALL_PASSWORD")
+OPERATOR = ("SUPABASE_URL", "SUPABASE_SECRET_KEY")
+DEVELOPER = "developer@example.com"  # the user of the embedded stack that `ask` and `ingest` act for
+PASSWORD = "insert a row, get an answer"  # noqa: S105 - of a stack that listens on this machine only
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A project's variables, and where they were found."""
+
+    environ: Mapping[str, str]
+    is_embedded: bool
+    origin: str
+
+
+def chosen_project(state: Path) -> Chosen:
+    """The project that the environment names; else the embedded stack that runs here; else the one of `.env`."""
+    from worker.environment import UnreadableSecret, current_environment, with_secrets_from_files
+    from worker.local.state import running_environment
+
+    environ = current_environment()
+    try:
+        environ = with_secrets_from_files(environ, ("SUPABASE_SECRET_KEY", "ROWCALL_PASSWORD"))
+    except UnreadableSecret as error:
+        fail(str(error), ExitCode.CONFIGURATION)
+    if os.environ.get("SUPABASE_URL"):
+        return Chosen(environ, is_embedded=False, origin="the environment")
+    running = running_environment(state)
+    if running is not None:
+        return Chosen({**environ, **running}, is_embedded=True, origin=f"the embedded stack on {state}")
+    return Chosen(environ, is_embedded=False, origin=".env")
+
+
+def account(state: Path) -> "Account":
+    """Who `ask` and `ingest` act for."""
+    from worker.commands import Account
+
+    chosen = chosen_project(state)
+    if chosen.is_embedded:
+        url, key = (chosen.environ[name] for name in ACCOUNT[:2])
+        return Account(url, key, DEVELOPER, PASSWORD, sign_up=True)
+    url, key, email, password = _required(chosen, ACCOUNT, state)
+    return Account(url, key, email, password)
+
+
+def operator(state: Path) -> "Operator":
+    """Who may see and order everything."""
+    from worker.operating import Operator
+
+    chosen = chosen_project(state)
+    url, key = _required(chosen, OPERATOR, state)
+    return Operator(url, key, chosen.origin)
+
+
+def _required(chosen: Chosen, names: tuple[str, ...], state: Path) -> list[str]:
+    missing = [name for name in names if not chosen.environ.get(name)]
+    if missing:
+        fail(
+            f"no embedded stack runs on {state}, and no other project is named: {', '.join(missing)} not set.\n"
+            "Start one with `rowcall dev`, or set them in the environment or in .env.",
+            ExitCode.CONFIGURATION,
+        )
+    return [chosen.environ[name] for name in names]

@@ -1,0 +1,170 @@
+"""What the commands do that speak to a project with its secret key."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from worker.client import RequestRefused
+from worker.operations import Operations
+from worker.reports import dead_report, status_report, usage_report
+
+SUMS = ("calls", "failed", "abandoned", "unpriced", "tokens_in", "tokens_cached", "tokens_out", "cost_usd")
+PAGE = 500  # rows in one call of replay or prune
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A project, its secret key, and where both were found."""
+
+    url: str
+    secret_key: str = field(repr=False)
+    origin: str
+
+    @property
+    def project(self) -> str:
+        return f"{self.url} · {self.origin}"
+
+    def connected(self) -> AbstractAsyncContextManager[Operations]:
+        return Operations.connected(self.url, self.secret_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What `rowcall usage` sums: whole days (UTC) up to now, kept apart by those columns."""
+
+    days: int
+    by: tuple[str, ...]
+
+    def since(self, now: datetime) -> datetime:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight - timedelta(days=self.days - 1)
+
+
+async def show_status(operator: Operator, window_s: float, *, as_json: bool) -> bool:
+    async with operator.connected() as operations:
+        status = await operations.status(window_s)
+    _print(status, as_json=as_json, shown=lambda console: console.print(status_report(status, operator.project)))
+    return True
+
+
+async def watch_status(operator: Operator, window_s: float, every_s: float, *, as_json: bool) -> bool:
+    """Looks until Ctrl-C; as JSON a line per look. A look that fails says so, and the next one tries again."""
+    async with operator.connected() as operations:
+        with Live(screen=True) if not as_json else nullcontext() as live:
+            while True:
+                try:
+                    status, problem = await operations.status(window_s), None
+                except RequestRefused as error:
+                    status, problem = {}, str(error)
+                if live is None:
+                    sys.stdout.write(json.dumps({"problem": problem} if problem else status) + "\n")
+                    sys.stdout.flush()
+                else:
+                    live.update(Text(problem, "red") if problem else status_report(status, operator.project))
+                await asyncio.sleep(every_s)
+
+
+async def show_usage(operator: Operator, usage: Usage, *, as_json: bool) -> bool:
+    now = datetime.now(UTC)
+    since = usage.since(now)
+    async with operator.connected() as operations:
+        lines = await operations.usage(since, now, usage.by)
+    sums = [{name: value for name, value in line.items() if name in usage.by or name in SUMS} for line in lines]
+
+    def shown(console: Console) -> None:
+        console.print(f"[dim]{operator.project} · since {since:%Y-%m-%d} 00:00 UTC[/dim]", soft_wrap=True)
+        console.print(usage_report(lines, usage.by) if lines else "no model was called")
+
+    _print({"since": since.isoformat(), "until": now.isoformat(), "usage": sums}, as_json=as_json, shown=shown)
+    return True
+
+
+async def show_dead(operator: Operator, *, code: str | None, max_rows: int, as_json: bool) -> bool:
+    async with operator.connected() as operations:
+        rows = await operations.dead(code=code, max_rows=max_rows)
+
+    def shown(console: Console) -> None:
+        console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
+        console.print(dead_report(rows) if rows else "no row has failed", soft_wrap=True)
+        if len(rows) == max_rows:
+            console.print(f"[dim]the latest {max_rows}; --limit shows more[/dim]")
+
+    _print(rows, as_json=as_json, shown=shown)
+    return True
+
+
+async def replay(operator: Operator, ids: Sequence[str], *, code: str | None, as_json: bool) -> bool:
+    """Those rows, or all that ended with that code until now. False: one of the ids could not be replayed."""
+    replayed: list[str] = []
+    async with operator.connected() as operations:
+        if code is None:
+            for page in (ids[first : first + PAGE] for first in range(0, len(ids), PAGE)):
+                replayed += await operations.replay(page)
+        else:
+            now = datetime.now(UTC)
+            while page := await operations.replay_dead(code, now, PAGE):
+                replayed += page
+    untouched = [id for id in ids if id not in set(replayed)]
+    _print_moved(
+        operator, "replayed", replayed, untouched, "it has not ended, has succeeded, or does not exist", as_json=as_json
+    )
+    return not untouched
+
+
+async def cancel(operator: Operator, ids: Sequence[str], *, as_json: bool) -> bool:
+    """False: one of them had ended, or does not exist."""
+    async with operator.connected() as operations:
+        canceled = await operations.cancel(ids)
+    untouched = [id for id in ids if id not in set(canceled)]
+    _print_moved(operator, "canceled", canceled, untouched, "it has ended, or does not exist", as_json=as_json)
+    return not untouched
+
+
+async def prune(operator: Operator, *, as_json: bool) -> bool:
+    """Page after page, until nothing is left that is older than `rowcall.retention` keeps."""
+    deleted: dict[str, int] = {}
+    async with operator.connected() as operations:
+        with Console(stderr=True, quiet=as_json).status("pruning …") as spinner:
+            while True:
+                page = await operations.prune(PAGE)
+                deleted = {table: deleted.get(table, 0) + count for table, count in page.items()}
+                if not any(page.values()):
+                    break
+                spinner.update(f"pruning … {sum(deleted.values()):,} rows")
+
+    def shown(console: Console) -> None:
+        console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
+        for table, count in deleted.items():
+            console.print(f"{table:13} {count:>9,} deleted", highlight=False)
+
+    _print(deleted, as_json=as_json, shown=shown)
+    return True
+
+
+def _print_moved(
+    operator: Operator, verb: str, moved: Sequence[str], untouched: Sequence[str], reason: str, *, as_json: bool
+) -> None:
+    def shown(console: Console) -> None:
+        console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
+        for id in untouched:
+            console.print(f"[yellow]not {verb}[/yellow] {id}: {reason}", soft_wrap=True, highlight=False)
+        console.print(f"{len(moved)} {verb}")
+
+    _print({verb: list(moved), f"not_{verb}": list(untouched)}, as_json=as_json, shown=shown)
+
+
+def _print(value: Any, *, as_json: bool, shown: Callable[[Console], None]) -> None:
+    if as_json:
+        json.dump(value, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        shown(Console())

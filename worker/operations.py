@@ -1,0 +1,89 @@
+"""The operator's client: what the secret key may see and order. It reads no question, no answer and no document."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Self
+
+import httpx
+from postgrest import APIError, AsyncPostgrestClient
+
+from worker.client import RequestRefused
+
+REQUEST_TIMEOUT_S = 65.0  # usage_v1 may take 60
+
+
+class Operations:
+    """Made by `connected`. Every method raises `RequestRefused`, with a message for the person who asked."""
+
+    def __init__(self, rowcall: AsyncPostgrestClient) -> None:
+        self._rowcall = rowcall
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, url: str, secret_key: str) -> AsyncIterator[Self]:
+        headers = {"apikey": secret_key, "authorization": f"Bearer {secret_key}"}
+        async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S) as http:
+            rest = f"{url.rstrip('/')}/rest/v1"
+            yield cls(AsyncPostgrestClient(rest, schema="rowcall", headers=headers, http_client=http))
+
+    async def status(self, window_s: float) -> Mapping[str, Any]:
+        """What is open, who works, and how rows ended in the last `window_s` seconds: see `status_v1`."""
+        found: Mapping[str, Any] = await self._call("status_v1", {"window_s": window_s})
+        return found
+
+    async def usage(self, since: datetime, until: datetime, by: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """The ledger's sums, a row per combination of `by`: see `usage_v1`."""
+        bounds = {"since": since.isoformat(), "until": until.isoformat(), "by": list(by)}
+        found: Sequence[Mapping[str, Any]] = await self._call("usage_v1", bounds)
+        return found
+
+    async def dead(self, *, code: str | None, max_rows: int) -> Sequence[Mapping[str, Any]]:
+        """Failed rows, the latest first: see `dead_generations_v1`."""
+        arguments = {"code": code, "max_rows": max_rows}
+        found: Sequence[Mapping[str, Any]] = await self._call("dead_generations_v1", arguments)
+        return found
+
+    async def replay(self, ids: Sequence[str]) -> Sequence[str]:
+        """Those that run again: they had ended, and not well."""
+        return await self._ids("replay_generations_v1", {"ids": list(ids)})
+
+    async def replay_dead(self, code: str, before: datetime, max_rows: int) -> Sequence[str]:
+        """Failed rows of that code that run again. None left: an empty answer; keep `before` from call to call."""
+        arguments = {"code": code, "before": before.isoformat(), "max_rows": max_rows}
+        return await self._ids("replay_dead_generations_v1", arguments)
+
+    async def cancel(self, ids: Sequence[str]) -> Sequence[str]:
+        """Those that were canceled: they had not ended."""
+        return await self._ids("cancel_generations_v1", {"ids": list(ids)})
+
+    async def prune(self, max_rows: int) -> Mapping[str, int]:
+        """Rows deleted, by table: what is older than `rowcall.retention` keeps, at most `max_rows` of each table."""
+        return {row["table_name"]: row["deleted"] for row in await self._call("prune_v1", {"max_rows": max_rows})}
+
+    async def _ids(self, function: str, arguments: Mapping[str, Any]) -> Sequence[str]:
+        # A set of plain values: PostgREST answers them bare, @supabase/lite under the function's name.
+        answered = await self._call(function, arguments)
+        return [next(iter(row.values())) if isinstance(row, dict) else row for row in answered]
+
+    async def _call(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        return await _answered(self._rowcall.rpc(function, dict(arguments)))
+
+
+async def _answered(query: Any) -> Any:
+    try:
+        return (await query.execute()).data
+    except APIError as error:
+        raise RequestRefused(explained(error)) from error
+    except httpx.HTTPError as error:
+        raise RequestRefused(
+            f"the project does not answer ({type(error).__name__} {error}): `rowcall doctor` looks closer"
+        ) from error
+
+
+def explained(error: APIError) -> str:
+    """What the project said, and the cure where it is known."""
+    code, message = error.code or "", error.message or "the project refused"
+    if not code or code == "42501" or code.startswith("PGRST"):  # the key, a grant, the schema: not the arguments
+        return f"{message}{f' ({code})' if code else ''}: `rowcall doctor` says what is wrong"
+    return f"{message} ({code}).{f' {error.hint}' if error.hint else ''}"

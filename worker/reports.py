@@ -1,0 +1,150 @@
+"""How a project's state looks in a terminal of 80 columns. Pure: from what `Operations` answers to what rich prints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+Json = Mapping[str, Any]
+
+STARVING_S = 10.0  # a due row that waits longer, while nobody holds a lease, waits for a worker that is not there
+SHOWN_WORKERS = 5
+
+
+def status_report(status: Json, project: str) -> RenderableType:
+    head = Table.grid(padding=(0, 2))
+    head.add_column(style="dim")
+    head.add_column()
+    head.add_row("project", escape(project))
+    head.add_row("at", _moment(status["at"]))
+    head.add_row("workers", _workers(status["workers"]))
+    head.add_row(_span(status["window_s"]), _endings(status["ended"], status["codes"]))
+    head.add_row("today", _spent(status["today"]))
+    head.add_row("vectors", escape(", ".join(status["embedding_models"])) or "[dim]none stored[/dim]")
+    advice = [f"[yellow]![/yellow] {line}" for line in advised(status)]
+    return Group(head, "", _open_rows(status["open"]), *advice)
+
+
+def advised(status: Json) -> list[str]:
+    """What an operator should look at."""
+    lines = []
+    oldest_s = max((o["oldest_s"] or 0.0 for o in status["open"] if o["status"] == "queued"), default=0.0)
+    if oldest_s > STARVING_S and not status["workers"]:
+        lines.append(f"a row is due for {_duration(oldest_s)} and no worker holds any: does `rowcall worker` run?")
+    if status["lost_leases"]:
+        lines.append(f"{status['lost_leases']} attempts have lost their worker; the sweeper hands their rows out again")
+    if len(status["embedding_models"]) > 1:
+        lines.append("chunks of several embedding models are stored: a question finds those of one only")
+    if status["today"]["unpriced_calls"]:
+        lines.append("some calls have no known price, so no budget counts them: see \\[prices] in rowcall.toml")
+    return lines
+
+
+def usage_report(lines: Sequence[Json], by: Sequence[str]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, show_footer=len(lines) > 1, footer_style="bold")
+    for number, name in enumerate(by):
+        table.add_column(name, "total" if number == 0 else "", overflow="fold")
+    numbers = {
+        "calls": sum(line["calls"] for line in lines),
+        "failed": sum(line["failed"] + line["abandoned"] for line in lines),
+        "tokens in": sum(line["tokens_in"] for line in lines),
+        "cached": sum(line["tokens_cached"] for line in lines),
+        "out": sum(line["tokens_out"] for line in lines),
+    }
+    for name, total in numbers.items():
+        table.add_column(name, f"{total:,}", justify="right")
+    table.add_column("USD", dollars(sum(line["cost_usd"] for line in lines), _unpriced(lines)), justify="right")
+    for line in lines:
+        table.add_row(
+            *(escape(str(line[name] if line[name] is not None else "-")) for name in by),
+            f"{line['calls']:,}",
+            f"{line['failed'] + line['abandoned']:,}",
+            f"{line['tokens_in']:,}",
+            f"{line['tokens_cached']:,}",
+            f"{line['tokens_out']:,}",
+            dollars(line["cost_usd"], line["unpriced"]),
+        )
+    notes = ["[dim]+ and calls of unknown price[/dim]"] if _unpriced(lines) else []
+    return Group(table, *notes)
+
+
+def dead_report(rows: Sequence[Json]) -> RenderableType:
+    lines = []
+    for row in rows:
+        tries = f"{row['tries']} {'try' if row['tries'] == 1 else 'tries'}"
+        lines.append(f"[bold]{row['id']}[/bold] {escape(row['kind'])} · {tries} · {_moment(row['finished_at'])}")
+        lines.append(f"  [red]{escape(row['error_code'] or '-')}[/red] [dim]{escape(row['error_message'] or '')}[/dim]")
+    return Group(*lines)
+
+
+def dollars(cost_usd: float, unpriced: int) -> str:
+    """Four decimals, more where that would show nothing; with a + where the price of some calls is unknown."""
+    shown = f"{cost_usd:,.4f}" if cost_usd >= 0.0001 or not cost_usd else f"{cost_usd:.2g}"
+    return shown + ("+" if unpriced else "")
+
+
+def _open_rows(rows: Sequence[Json]) -> RenderableType:
+    if not rows:
+        return "[dim]no row is queued or running[/dim]"
+    table = Table(box=None, pad_edge=False)
+    for name in ("lane", "kind"):
+        table.add_column(name)
+    for name in ("queued", "scheduled", "running", "oldest due"):
+        table.add_column(name, justify="right")
+    for lane, kind in sorted({(o["lane"], o["kind"]) for o in rows}):
+        queued, running = (
+            next((o for o in rows if (o["lane"], o["kind"], o["status"]) == (lane, kind, status)), {"rows": 0})
+            for status in ("queued", "running")
+        )
+        oldest_s = queued.get("oldest_s")
+        table.add_row(
+            lane,
+            escape(kind),
+            f"{queued['rows']:,}",
+            f"{queued.get('waiting', 0):,}",
+            f"{running['rows']:,}",
+            "-" if oldest_s is None else _duration(oldest_s),
+        )
+    return table
+
+
+def _workers(workers: Sequence[Json]) -> str:
+    if not workers:
+        return "[dim]none holds a row[/dim]"
+    shown = [f"{escape(w['worker'])} runs {w['running']}" for w in workers[:SHOWN_WORKERS]]
+    more = [f"and {len(workers) - SHOWN_WORKERS} more"] if len(workers) > SHOWN_WORKERS else []
+    return "\n".join([*shown, *more])
+
+
+def _endings(ended: Mapping[str, int], codes: Sequence[Json]) -> str:
+    if not ended:
+        return "[dim]no row ended[/dim]"
+    colors = {"succeeded": "green", "failed": "red", "refused": "yellow"}
+    parts = [f"[{colors.get(s, 'default')}]{n:,} {s}[/]" for s, n in sorted(ended.items(), key=lambda item: -item[1])]
+    causes = ", ".join(f"{escape(c['code'])} {c['rows']:,}" for c in codes)
+    return " · ".join(parts) + (f" [dim]({causes})[/dim]" if causes else "")
+
+
+def _spent(today: Json) -> str:
+    return f"{today['calls']:,} calls · {dollars(today['cost_usd'], today['unpriced_calls'])} US dollars"
+
+
+def _unpriced(lines: Sequence[Json]) -> int:
+    return sum(line["unpriced"] for line in lines)
+
+
+def _moment(at: str) -> str:
+    return f"{at[:10]} {at[11:19]} UTC"
+
+
+def _span(window_s: float) -> str:
+    return f"last {_duration(window_s)}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.1f} s"
