@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from postgrest import CountMethod
 
 from tests.waiting import async_until
 from worker.client import Rowcall
@@ -14,7 +15,8 @@ ROWS = 1000
 
 TABLE = """
 create table public.tickets (
-  id bigint generated always as identity primary key, user_id uuid not null default auth.uid(), body text, summary text);
+  id bigint generated always as identity primary key,
+  user_id uuid not null default auth.uid(), body text, summary text);
 alter table public.tickets enable row level security;
 grant select, insert (body) on public.tickets to authenticated;
 create policy "own tickets" on public.tickets to authenticated
@@ -42,7 +44,7 @@ async def test_a_thousand_rows_inserted_at_once_end_as_a_thousand_filled_columns
     await table.insert(bodies).execute()
 
     async def all_filled() -> bool:
-        unfilled: Any = await table.select("id", count="exact").is_("summary", "null").limit(1).execute()
+        unfilled: Any = await table.select("id", count=CountMethod.exact).is_("summary", "null").limit(1).execute()
         return bool(unfilled.count == 0)
 
     await async_until(all_filled, "every summary is filled", deadline_s=200, look_every_s=1)
