@@ -30,15 +30,16 @@ from worker.health import create_internal
 from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.queue.arq_queue import ArqQueue
-from worker.queue.arq_worker import Claiming, job_function
-from worker.queue.arq_worker import run_worker as run_hints
 from worker.queue.connecting import connected as redis_connected
+from worker.queue.hint_worker import Claiming, HintWorker
+from worker.queue.stock import job_function
 from worker.queue.turns import RedisTurn
 from worker.serving import serving, stop_on_signals
 from worker.settings import Settings, load
 from worker.settling import Policy
 from worker.sweeper import Sweeper, Sweeping
 from worker.telemetry import Metrics, configure_logging
+from worker.watching import watch_backlog
 
 log = structlog.get_logger()
 
@@ -66,20 +67,33 @@ async def run_worker(settings: Settings) -> None:
     stop = stop_on_signals()
     section, internal = settings.configuration.worker, settings.configuration.internal
     async with machine(settings) as m:
-        health = create_internal(unready=tuple, registry=m.metrics.registry)
-        claiming = Claiming(name=m.name, max_jobs=section.concurrency, grace_s=section.grace_s)
+        hints = HintWorker(m.redis, m.executor.run, claiming(settings), m.metrics)
+        health = create_internal(unready=hints.unready, registry=m.metrics.registry)
         async with serving(health, host=internal.host, port=internal.port, name="internal"):
             renewing = asyncio.create_task(m.leases.renew_forever())
+            watching = asyncio.create_task(watch_backlog(m.queue, m.metrics))
             sweeping = asyncio.create_task(m.sweeper.run(stop))
             log.info("worker.started", name=m.name, concurrency=section.concurrency)
             try:
-                await run_hints(m.redis, m.executor.run, stop, claiming)
+                await hints.work(stop)
                 await sweeping
             finally:
-                renewing.cancel()
-                sweeping.cancel()
-                await asyncio.gather(renewing, sweeping, return_exceptions=True)
+                for task in (renewing, watching, sweeping):
+                    task.cancel()
+                await asyncio.gather(renewing, watching, sweeping, return_exceptions=True)
         log.info("worker.stopped", name=m.name)
+
+
+def claiming(settings: Settings) -> Claiming:
+    """How a worker of these settings takes hints."""
+    section = settings.configuration.worker
+    return Claiming(
+        max_jobs=section.concurrency,
+        grace_s=section.grace_s,
+        lease_s=section.lease_s,
+        weights=settings.configuration.lanes.model_dump(),
+        tenant_places=section.tenant_concurrency,
+    )
 
 
 @asynccontextmanager

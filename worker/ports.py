@@ -20,6 +20,30 @@ class Hint:
     tenant: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class LaneBacklog:
+    """What stands in one lane. `mean_job_s` is a moving average; None until a job has ended."""
+
+    lane: str
+    waiting: int  # ready, and given out to nobody
+    oldest_s: float  # since when the oldest of them has been ready; 0 where none is
+    running: int
+    mean_job_s: float | None
+
+    @property
+    def work_s(self) -> float:
+        """Seconds of work that wait; divided by the fleet's places, the time until the lane is empty."""
+        return self.waiting * (self.mean_job_s or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What stands in the queue. `scheduled` hints wait for a later moment: retries, and rows with a later `run_at`."""
+
+    scheduled: int
+    lanes: tuple[LaneBacklog, ...]  # the most urgent first
+
+
 class Queue(Protocol):
     """Where hints wait for a worker. Losing all of it loses no work: the sweeper brings it back from the rows."""
 
@@ -29,6 +53,10 @@ class Queue(Protocol):
 
     async def depth(self) -> int:
         """How many hints wait or run. Raises `QueueUnavailable`."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """Depth, age and jobs in flight of each lane, fleet-wide. Raises `QueueUnavailable`."""
         ...
 
 

@@ -45,6 +45,12 @@ class WorkerSection(_Section):
     grace_s: Positive = 30.0
     checkpoint_every_s: Positive = 2.0
     attempt_timeout_s: Positive = 600.0
+    tenant_concurrency: int | None = Field(default=None, ge=1)
+
+
+class LanesSection(_Section):
+    interactive: int = Field(default=4, ge=1, le=1000)
+    bulk: int = Field(default=1, ge=1, le=1000)
 
 
 class SweeperSection(_Section):
@@ -108,6 +114,7 @@ class Configuration(_Section):
     """rowcall.toml."""
 
     worker: WorkerSection = WorkerSection()
+    lanes: LanesSection = LanesSection()
     sweeper: SweeperSection = SweeperSection()
     retries: RetriesSection = RetriesSection()
     intake: IntakeSection = IntakeSection()

@@ -16,7 +16,7 @@ from structlog.typing import Processor
 
 from jobs.errors import JobError
 from jobs.ports import ModelName, Usage
-from worker.ports import Closing
+from worker.ports import Backlog, Closing
 
 # Logs
 
@@ -89,6 +89,13 @@ class Metrics:
         self._cost = self._counter("model_cost_usd", "Cost of calls whose price is known", "provider", "model")
         self._enqueued = self._counter("hints_enqueued", "Hints that were new to the queue", "by")
         self._sweeps = self._counter("sweeps", "Looks for rows that should run", "outcome")
+        self._waited_s = self._histogram("hint_wait_seconds", "Due to given out to a worker", "lane")
+        self._leases_lost = self._counter("queue_leases_lost", "Jobs that Redis gave out while they ran, or forgot")
+        self._waiting = self._gauge("queue_waiting", "Hints that are ready, in the fleet", "lane")
+        self._oldest_s = self._gauge("queue_oldest_seconds", "Since when the oldest of them has been ready", "lane")
+        self._running = self._gauge("queue_running", "Hints that run, in the fleet", "lane")
+        self._work_s = self._gauge("queue_work_seconds", "Work that waits: hints times the mean time of one", "lane")
+        self._scheduled = self._gauge("queue_scheduled", "Hints that wait for a later moment")
         self._refusals = self._counter("webhooks_refused", "Webhook requests that were refused", "code")
 
     def attempt_ended(
@@ -124,6 +131,21 @@ class Metrics:
     def swept(self, outcome: SweepOutcome) -> None:
         self._sweeps.labels(outcome).inc()
 
+    def hint_claimed(self, lane: str, waited_s: float) -> None:
+        self._waited_s.labels(lane).observe(waited_s)
+
+    def hint_lease_lost(self) -> None:
+        self._leases_lost.inc()
+
+    def backlog_seen(self, backlog: Backlog) -> None:
+        """What the whole fleet's queue holds; an autoscaler divides `queue_work_seconds` by places."""
+        self._scheduled.set(backlog.scheduled)
+        for lane in backlog.lanes:
+            self._waiting.labels(lane.lane).set(lane.waiting)
+            self._oldest_s.labels(lane.lane).set(lane.oldest_s)
+            self._running.labels(lane.lane).set(lane.running)
+            self._work_s.labels(lane.lane).set(lane.work_s)
+
     def webhook_refused(self, code: str) -> None:
         self._refusals.labels(code).inc()
 
@@ -137,6 +159,9 @@ class Metrics:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"rowcall_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"rowcall_{name}", text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(f"rowcall_{name}", text, labels, registry=self.registry, buckets=SECONDS)

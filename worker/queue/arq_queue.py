@@ -1,11 +1,14 @@
+"""Where hints wait: `worker.ports.Queue` in arq's own keys."""
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
-from worker.ports import Hint, QueueUnavailable
+from worker.batching import Batcher
+from worker.ports import Backlog, Hint, LaneBacklog, QueueUnavailable
+from worker.queue.scripts import read_script
 from worker.queue.wire import job_id, payload
 
 PAGE = 500  # hints in one call: a longer script would keep others waiting
@@ -15,30 +18,56 @@ PAYLOAD_LIFE_S = 7 * 86_400.0  # after it is due; a hint that is lost to this co
 class ArqQueue:
     """`worker.ports.Queue` in arq's own keys: any arq worker that knows `run_generation` can run what stands in it.
 
-    `redelivery_s`: a hint that was taken, and whose row nevertheless still waits to be claimed, is given out again so
-    many seconds after it was enqueued once more (which the sweeper does every second).
+    What many callers add while a call is under way shares the next one. `redelivery_s`: a hint that was taken, and
+    whose row nevertheless still waits to be claimed, is given out again so many seconds after it was enqueued once
+    more (which the sweeper does every second).
     """
 
     def __init__(self, redis: ArqRedis, *, redelivery_s: float = 15.0) -> None:
         self._redis = redis
         self._queue_name = redis.default_queue_name
         self._redelivery_s = redelivery_s
-        self._enqueue = redis.register_script(Path(__file__).with_name("enqueue.lua").read_text(encoding="utf-8"))
+        self._enqueue = redis.register_script(read_script("enqueue").text)
+        self._backlog = redis.register_script(read_script("backlog").text)
+        self._calls = Batcher(self._add, interval_s=0.0, max_size=PAGE, max_in_flight=2)
 
     async def enqueue(self, hints: Sequence[Hint], *, wait_s: float = 0.0) -> int:
         """Adds what is not there yet; the number added. Each 500 hints are one round trip, and one step for others."""
+        if wait_s or len(hints) > 1:
+            return sum([sum(await self._added(hints[at : at + PAGE], wait_s)) for at in range(0, len(hints), PAGE)])
+        return sum([await self._calls.submit(hint) for hint in hints])
+
+    async def _add(self, hints: Sequence[Hint]) -> list[int]:
+        return await self._added(hints, 0.0)
+
+    async def _added(self, hints: Sequence[Hint], wait_s: float) -> list[int]:
         times_ms = [round(1000 * s) for s in (wait_s, PAYLOAD_LIFE_S, self._redelivery_s)]
-        added = 0
+        jobs = [part for hint in hints for part in (job_id(hint), payload(hint), hint.lane, hint.tenant or "")]
         with redis_errors_translated():
-            for start in range(0, len(hints), PAGE):
-                jobs = [part for hint in hints[start : start + PAGE] for part in (job_id(hint), payload(hint))]
-                added += await self._enqueue(keys=[self._queue_name], args=[*times_ms, *jobs])
+            added: list[int] = await self._enqueue(keys=[self._queue_name], args=[*times_ms, *jobs])
         return added
 
     async def depth(self) -> int:
         with redis_errors_translated():
             depth: int = await self._redis.zcard(self._queue_name)
         return depth
+
+    async def backlog(self) -> Backlog:
+        with redis_errors_translated():
+            scheduled, *lanes = await self._backlog(keys=[self._queue_name])
+        return Backlog(
+            scheduled=scheduled,
+            lanes=tuple(
+                LaneBacklog(
+                    lane=lane.decode(),
+                    waiting=waiting,
+                    oldest_s=oldest_ms / 1000,
+                    running=running,
+                    mean_job_s=float(mean_s) if mean_s else None,
+                )
+                for lane, waiting, oldest_ms, running, mean_s in lanes
+            ),
+        )
 
 
 @contextmanager

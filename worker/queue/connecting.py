@@ -48,18 +48,18 @@ class BoundedConnection(Connection):
 
     def __init__(self, *, socket_timeout: float, **settings: Any) -> None:
         super().__init__(**settings)  # without a socket_timeout redis-py waits as long as we do
-        self._timeout_s = socket_timeout
+        self.timeout_s = socket_timeout
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 await super().send_packed_command(command, check_health)
         except TimeoutError:
             raise redis.exceptions.TimeoutError("the server takes nothing") from None
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 return await super().read_response(*arguments, **options)
         except TimeoutError:
             raise redis.exceptions.TimeoutError("the server does not answer") from None

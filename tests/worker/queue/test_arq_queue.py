@@ -18,8 +18,8 @@ from tests.worker.queue_contract import QueueContract, hint
 from worker.local.ports import free_port
 from worker.ports import Hint, Queue, QueueUnavailable
 from worker.queue.arq_queue import ArqQueue
-from worker.queue.arq_worker import job_function
 from worker.queue.connecting import connected
+from worker.queue.stock import job_function
 from worker.queue.wire import QUEUE, UnreadableHint, dumps, hint_of, job_id, loads, payload
 
 

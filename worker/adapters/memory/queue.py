@@ -1,7 +1,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from worker.ports import Hint, QueueUnavailable
+from worker.ports import Backlog, Hint, LaneBacklog, QueueUnavailable
 
 Key = tuple[str, int]
 
@@ -17,7 +17,7 @@ class MemoryQueue:
         self.available = True
         self._monotonic_s = monotonic_s
         self._waiting: dict[Key, tuple[float, Hint]] = {}  # with the moment from which it is due
-        self._running: set[Key] = set()
+        self._running: dict[Key, Hint] = {}
 
     async def enqueue(self, hints: Sequence[Hint], *, wait_s: float = 0.0) -> int:
         self._require()
@@ -32,6 +32,18 @@ class MemoryQueue:
         self._require()
         return len(self._waiting) + len(self._running)
 
+    async def backlog(self) -> Backlog:
+        self._require()
+        now_s = self._monotonic_s()
+        ready = [(due_s, hint) for due_s, hint in self._waiting.values() if due_s <= now_s]
+
+        def lane_of(name: str) -> LaneBacklog:
+            since = [due_s for due_s, hint in ready if hint.lane == name]
+            running = sum(hint.lane == name for hint in self._running.values())
+            return LaneBacklog(name, len(since), now_s - min(since, default=now_s), running, None)
+
+        return Backlog(len(self._waiting) - len(ready), (lane_of("interactive"), lane_of("bulk")))
+
     async def take(self, max_hints: int) -> tuple[Hint, ...]:
         """What is due, oldest first; it runs until it is done."""
         self._require()
@@ -40,11 +52,11 @@ class MemoryQueue:
         taken = tuple(hint for _, hint in due[:max_hints])
         for hint in taken:
             del self._waiting[key_of(hint)]
-            self._running.add(key_of(hint))
+            self._running[key_of(hint)] = hint
         return taken
 
     async def done(self, hint: Hint) -> None:
-        self._running.discard(key_of(hint))
+        self._running.pop(key_of(hint), None)
 
     def _require(self) -> None:
         if not self.available:

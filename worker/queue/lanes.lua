@@ -1,0 +1,54 @@
+-- What the queue's scripts share; it stands before each of them.
+--
+-- arq's keys
+--   KEYS[1]                        the queue, a sorted set: job id by score
+--   arq:job:ID                     the payload
+--   arq:in-progress:ID             who runs it: owner:microseconds:try, with the lease as its life; arq itself writes 1
+--   arq:retry:ID                   how often it was given out
+--   arq:abort                      sorted set: ids that `Job.abort` wants ended
+-- Ours; all of them can be made again from arq's
+--   QUEUE:line:LANE:TENANT         list: ids that are ready, the next one first
+--   QUEUE:tenants:LANE             sorted set: tenants who have a line, by their turn
+--   QUEUE:full:LANE                sorted set: tenants all of whose places are taken, by the time to look again
+--   QUEUE:lanes                    hash: turn and pass of the lanes, mean seconds of a job
+--   QUEUE:running:LANE             sorted set: ids that run, by the end of their lease
+--   QUEUE:places:TENANT            the same of one tenant, where places are limited
+--   QUEUE:wake                     list: a token for each idle worker that should look
+--
+-- Scores. From 0 on they are as arq has them, the time in ms from which a job is due; while it runs here that is the
+-- end of its lease, so that the job of a worker that died is due by itself and the head of the queue never clogs.
+-- Below 0 a job is ready and stands in a line: the lane's band plus the time from which it was due. arq's own worker
+-- takes whatever scores below now, so it serves the same jobs, by lane and age. A double holds these exactly.
+--
+-- Turns are start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) with jobs of one size: whoever is served goes
+-- back by one turn, whoever comes anew stands one behind the turn that is being served.
+local LANES = {'interactive', 'bulk'}
+local BANDS = {interactive = -2e15, bulk = -1e15}
+local WAKE_CAP = 16 -- tokens: more would be looks in vain
+
+local queue = KEYS[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function lane_of(name)
+  return BANDS[name] and name or 'bulk'
+end
+
+local function line_of(lane, tenant)
+  return queue .. ':line:' .. lane .. ':' .. tenant
+end
+
+-- Lets a tenant who has a line take turns, unless all of its places are taken.
+local function take_turns(lane, tenant)
+  if not redis.call('ZSCORE', queue .. ':full:' .. lane, tenant) then
+    local turn = tonumber(redis.call('HGET', queue .. ':lanes', lane .. ':turn') or '0')
+    redis.call('ZADD', queue .. ':tenants:' .. lane, 'NX', turn + 1, tenant)
+  end
+end
+
+local function wake(count)
+  local room = math.min(count, WAKE_CAP - redis.call('LLEN', queue .. ':wake'))
+  for _ = 1, room do
+    redis.call('RPUSH', queue .. ':wake', '1')
+  end
+end

@@ -1,0 +1,93 @@
+"""A connection of one's own to Redis, for scripts: no pool between a worker and what it waits for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from redis.exceptions import NoScriptError, ResponseError
+
+from worker.queue.connecting import BoundedConnection
+from worker.queue.scripts import Script
+
+log = structlog.get_logger()
+
+Argument = str | bytes | int | float
+
+MAX_WAIT_S = 1.0  # for a token; a connection's own patience comes on top
+
+
+class Link:
+    """Calls scripts over one connection, which is opened by the first call, and again by the next after an error.
+
+    One call at a time. Every error that a call raises (RedisError, OSError) leaves the connection closed: what the
+    server has done is then unknown.
+    """
+
+    def __init__(self, redis: ArqRedis, queue_name: str) -> None:
+        self._pool = redis.connection_pool
+        self._queue_name = queue_name
+        self._connection: BoundedConnection | None = None
+        self._is_pipelined = True
+
+    async def call(self, script: Script, arguments: Sequence[Argument]) -> Any:
+        try:
+            return await self._evaluated(await self._connected(), script, arguments)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def wait_and_call(self, wait_s: float, script: Script, arguments: Sequence[Argument]) -> Any:
+        """Waits for a token in the queue's wake list, `wait_s` seconds at most; then calls.
+
+        Both commands are sent at once, so the script runs the moment the token arrives, without a round trip between.
+        Some proxies refuse a command behind one that blocks: from then on they are sent one after the other.
+        """
+        waiting = ("BLPOP", f"{self._queue_name}:wake", f"{max(wait_s, 0.001):.3f}")
+        try:
+            connection = await self._connected()
+            if not self._is_pipelined:
+                await connection.send_command(*waiting)
+                await connection.read_response()
+                return await self._evaluated(connection, script, arguments)
+            call = self._call_of(script, arguments)
+            await connection.send_packed_command(connection.pack_commands([waiting, call]))
+            await connection.read_response()
+            try:
+                return await connection.read_response()
+            except NoScriptError:
+                return await self._evaluated(connection, script, arguments)
+            except ResponseError as error:
+                if type(error) is ResponseError:  # its subclasses are the server's own state: loading, full, read-only
+                    log.warning("queue.two_steps", problem=str(error))
+                    self._is_pipelined = False
+                raise
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def _connected(self) -> BoundedConnection:
+        if self._connection is None:
+            connection: BoundedConnection = self._pool.make_connection()  # type: ignore[no-untyped-call] # redis-py's
+            connection.timeout_s += MAX_WAIT_S
+            self._connection = connection
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py's
+        return self._connection
+
+    async def _evaluated(self, connection: BoundedConnection, script: Script, arguments: Sequence[Argument]) -> Any:
+        await connection.send_command(*self._call_of(script, arguments))
+        try:
+            return await connection.read_response()
+        except NoScriptError:  # a server that started anew
+            await connection.send_command("SCRIPT", "LOAD", script.text)
+            await connection.read_response()
+            await connection.send_command(*self._call_of(script, arguments))
+            return await connection.read_response()
+
+    def _call_of(self, script: Script, arguments: Sequence[Argument]) -> tuple[Argument, ...]:
+        return ("EVALSHA", script.sha, 1, self._queue_name, *arguments)
