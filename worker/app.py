@@ -153,6 +153,11 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         yield Machine(name, rows, queue, redis, leases, executor, sweeper, metrics)
 
 
+def check_vocabulary() -> None:
+    """Counts tokens once. Raises what keeps it from that: a vocabulary that is missing or damaged."""
+    count_tokens("")
+
+
 def read_prompts() -> dict[str, Template]:
     """The prompt files, by name without ending."""
     return {path.stem: Template.of(path.stem, path.read_text(encoding="utf-8")) for path in PROMPTS.glob("*.md")}

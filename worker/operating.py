@@ -3,9 +3,9 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.text import Text
 
 from worker.client import RequestRefused
+from worker.doctor.findings import Finding, Level
 from worker.operations import Operations
-from worker.reports import dead_report, status_report, usage_report
+from worker.reports import dead_report, finding_report, status_report, usage_report
 
 SUMS = ("calls", "failed", "abandoned", "unpriced", "tokens_in", "tokens_cached", "tokens_out", "cost_usd")
 PAGE = 500  # rows in one call of replay or prune
@@ -47,6 +48,22 @@ class Usage:
     def since(self, now: datetime) -> datetime:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         return midnight - timedelta(days=self.days - 1)
+
+
+async def show_findings(findings: AsyncIterator[Finding], project: str, *, as_json: bool) -> bool:
+    """Each as it is made. False: one of them is a problem."""
+    console, made = Console(quiet=as_json), []
+    console.print(f"[dim]{project}[/dim]", soft_wrap=True)
+    async for finding in findings:
+        console.print(finding_report(finding))
+        made.append(finding)
+    problems = sum(finding.level is Level.PROBLEM for finding in made)
+    if as_json:
+        _print([asdict(finding) for finding in made], as_json=True, shown=console.print)
+    else:
+        verdict = f"[red]{problems} to mend[/red]" if problems else "[green]nothing to mend[/green]"
+        console.print(f"\n{verdict}")
+    return not problems
 
 
 async def show_status(operator: Operator, window_s: float, *, as_json: bool) -> bool:

@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from worker.doctor.findings import Finding, Level
+
 Json = Mapping[str, Any]
 
 STARVING_S = 10.0  # a due row that waits longer, while nobody holds a lease, waits for a worker that is not there
@@ -77,6 +79,20 @@ def dead_report(rows: Sequence[Json]) -> RenderableType:
         lines.append(f"[bold]{row['id']}[/bold] {escape(row['kind'])} · {tries} · {_moment(row['finished_at'])}")
         lines.append(f"  [red]{escape(row['error_code'] or '-')}[/red] [dim]{escape(row['error_message'] or '')}[/dim]")
     return Group(*lines)
+
+
+MARKS = {Level.GOOD: "[green]✓[/green]", Level.NOTE: "[yellow]![/yellow]", Level.PROBLEM: "[red]✗[/red]"}
+
+
+def finding_report(finding: Finding) -> RenderableType:
+    """A line for what was seen, and below it what to do."""
+    table = Table.grid(padding=(0, 1))
+    for width in (1, 18, None):
+        table.add_column(width=width, overflow="fold")
+    table.add_row(MARKS[finding.level], escape(finding.check), escape(finding.says))
+    if finding.cure:
+        table.add_row("", "", f"[bold]→[/bold] {escape(finding.cure)}")
+    return table
 
 
 def dollars(cost_usd: float, unpriced: int) -> str:

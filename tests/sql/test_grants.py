@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.sql.session import Session
+from worker.doctor.judging import OPEN_TO_CLIENTS
 
 API_ROLES = ("anon", "authenticated", "service_role")
 ALL = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
@@ -125,6 +126,10 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "store_chunks_v1": WORKER,
     # the operator
     "embedding_models_v1": WORKER,
+    "examine_v1": WORKER,
+    "visible_to_strangers_v1": WORKER,
+    "probe_webhook_v1": WORKER,
+    "webhook_response_v1": WORKER,
     "status_v1": WORKER,
     "usage_v1": WORKER,
     # the owner of a row
@@ -138,6 +143,7 @@ DEFINERS = {
     "check_generation", "check_limits", "check_document", "ingest_inserted", "ingest_changed", "fill_target",
     "cancel_generation", "delete_generation", "send_webhook", "notify_inserted",
     "generate", "notify_automatic", "automations_v1", "try_automation_v1",
+    "examine_v1", "probe_webhook_v1", "webhook_response_v1",
 }  # fmt: skip
 
 
@@ -258,3 +264,8 @@ def test_topics_may_be_listened_to_and_not_spoken_on(sql: Session) -> None:
 def test_no_api_role_may_read_the_vault_s_webhook_secret_through_our_functions(sql: Session, role: str) -> None:
     """`send_webhook` signs with it; `hmac_sha256` would sign anything, so nobody may call it."""
     assert not sql.value("select has_function_privilege(%s, 'rowcall.hmac_sha256(text, text)', 'execute')", role)
+
+
+def test_the_doctor_knows_which_functions_clients_may_execute() -> None:
+    open_to_clients = {name for name, roles in FUNCTIONS.items() if roles - WORKER}
+    assert open_to_clients == OPEN_TO_CLIENTS

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Use": (asking.ask, asking.ingest),
     "Run": (services.worker, services.intake, services.migrate),
     "Operate": (
+        operating.doctor,
         operating.status,
         operating.usage,
         operating.dead,

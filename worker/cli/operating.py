@@ -7,8 +7,8 @@ from uuid import UUID
 import typer
 
 from worker.cli.ending import ExitCode, act, fail
-from worker.cli.options import STATE, JsonOption, StateOption
-from worker.cli.projects import operator
+from worker.cli.options import STATE, JsonOption, StateOption, project_dir
+from worker.cli.projects import chosen_project, operator
 
 IdsArgument = Annotated[list[UUID], typer.Argument(metavar="ID…", help="generations")]
 
@@ -20,6 +20,17 @@ class Dimension(StrEnum):
     PURPOSE = "purpose"
     ROUTE = "route"
     MODEL = "model"
+
+
+def doctor(*, state: StateOption = STATE, as_json: JsonOption = False) -> None:
+    """Looks at a hosted or embedded project for what goes wrong in practice, and says the cure."""
+    from worker.doctor.examination import examine
+    from worker.operating import show_findings
+
+    chosen = chosen_project(state)
+    project = f"{chosen.environ.get('SUPABASE_URL', 'no project')} · {chosen.origin}"
+    findings = examine(chosen.environ, project_dir() / "supabase" / "migrations")
+    act(show_findings(findings, project, as_json=as_json))
 
 
 def status(
