@@ -9,7 +9,7 @@ from worker.ports import Broadcasted
 from worker.storable import storable
 
 ROUNDING = 1e-6  # of tokens: a wait of exactly the missing share must end the wait
-ENVELOPE_BYTES = 80  # around a message in a request: keys, quotes, `private`
+ENVELOPE_BYTES = 160  # around a message in a request: `{"messages":[]}`, keys, quotes, `private`
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Pending:
 
 
 class Outbox:
-    """Messages that wait, in order. A delta that continues the last one of its topic becomes one with it.
+    """Messages that wait, in order. A delta that continues or replaces the last one of its topic becomes one with it.
 
     Clients see the two at the same moment either way; one message costs half of the quota.
     """
@@ -35,10 +35,11 @@ class Outbox:
     def put(self, message: Broadcasted) -> None:
         added = Pending(message, size_of(message))
         last = self._last.get(message.topic)
-        if last is not None and last.size_bytes + added.size_bytes <= self._max_bytes:
-            merged = merge(last.message, message)
-            if merged is not None:
-                last.message, last.size_bytes = merged, last.size_bytes + added.size_bytes
+        merged = None if last is None else merge(last.message, message)
+        if last is not None and merged is not None:
+            size_bytes = added.size_bytes if merged is message else last.size_bytes + added.size_bytes
+            if size_bytes <= self._max_bytes:
+                last.message, last.size_bytes = merged, size_bytes
                 return
         self._waiting.append(added)
         self._last[message.topic] = added
@@ -80,11 +81,18 @@ class Budget:
 
 
 def merge(first: Broadcasted, second: Broadcasted) -> Broadcasted | None:
-    """One delta for two of the same attempt, where the second begins at the first one's end; None: they stay two."""
+    """One delta for two of the same attempt; None: they stay two.
+
+    The second continues the first, or begins no later, as a key frame does, and so replaces all that the first brought.
+    """
     if not (first.topic == second.topic and first.event == second.event == "delta"):
         return None
     attempt, offset, text = (first.payload[name] for name in ("attempt", "offset", "text"))
-    if second.payload["attempt"] != attempt or second.payload["offset"] != offset + utf16_length(text):
+    if second.payload["attempt"] != attempt:
+        return None
+    if second.payload["offset"] <= offset:
+        return second
+    if second.payload["offset"] != offset + utf16_length(text):
         return None
     payload = {"attempt": attempt, "offset": offset, "text": text + second.payload["text"]}
     return Broadcasted(first.topic, "delta", payload)
@@ -97,4 +105,5 @@ def encode(messages: tuple[Broadcasted, ...]) -> bytes:
 
 
 def size_of(message: Broadcasted) -> int:
-    return ENVELOPE_BYTES + len(encode((message,)))
+    """An upper bound of its bytes in a request: escaped as ASCII, what it holds only grows."""
+    return ENVELOPE_BYTES + len(json.dumps([message.topic, message.event, message.payload]))

@@ -34,7 +34,7 @@ def safe_prefix(text: str) -> str:
 
 def utf16_length(text: str) -> int:
     """The length in UTF-16 code units: JavaScript's `length`, in which the stream's offsets are counted."""
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text) if text.isascii() else len(text) + sum(character > "\uffff" for character in text)
 
 
 def _unfinished_link(text: str, start: int) -> int:

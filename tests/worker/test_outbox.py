@@ -16,24 +16,32 @@ def delta(topic: str, attempt: int, offset: int, text: str) -> Broadcasted:
     return Broadcasted(topic, "delta", {"attempt": attempt, "offset": offset, "text": text})
 
 
+def delta_after(topic: str, attempt: int, whole: str, text: str) -> Broadcasted:
+    """The delta that brings `text`, the end of `whole`."""
+    return delta(topic, attempt, utf16_length(whole[: len(whole) - len(text)]), text)
+
+
 def done(topic: str) -> Broadcasted:
     return Broadcasted(topic, "done", {"attempt": 1, "status": "succeeded"})
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Broadcasted]:
-    """Interleaved streams of a few topics: deltas that continue each other, now and then a new attempt or a `done`."""
+    """Interleaved streams of a few topics: deltas that continue each other, key frames, new attempts, `done`."""
     messages: list[Broadcasted] = []
-    at: dict[str, tuple[int, int]] = {}
+    at: dict[str, tuple[int, str]] = {}
     for topic in draw(st.lists(st.sampled_from("abc"), max_size=30)):
-        attempt, offset = at.get(topic, (1, 0))
-        match draw(st.sampled_from(["delta", "delta", "delta", "delta", "attempt", "done"])):
-            case "delta":
+        attempt, so_far = at.get(topic, (1, ""))
+        match draw(st.sampled_from(["delta", "delta", "delta", "key frame", "attempt", "done"])):
+            case "delta" | "key frame" as kind:
                 text = draw(TEXT)
-                messages.append(delta(topic, attempt, offset, text))
-                at[topic] = attempt, offset + utf16_length(text)
+                at[topic] = attempt, so_far + text
+                whole = kind == "key frame"
+                messages.append(
+                    delta(topic, attempt, 0, so_far + text) if whole else delta_after(topic, *at[topic], text)
+                )
             case "attempt":
-                at[topic] = attempt + 1, 0
+                at[topic] = attempt + 1, ""
             case _:
                 messages.append(done(topic))
     return messages
@@ -50,8 +58,9 @@ def told(messages: list[Broadcasted]) -> dict[str, list[object]]:
         attempt, text = message.payload["attempt"], message.payload["text"]
         last = story[-1] if story else None
         if isinstance(last, tuple) and last[0] == attempt:
-            assert message.payload["offset"] == utf16_length(last[1])
-            story[-1] = (attempt, last[1] + text)
+            offset = message.payload["offset"]
+            assert offset in {0, utf16_length(last[1])}
+            story[-1] = (attempt, last[1] + text if offset else text)
         else:
             story.append((attempt, text))
     return dict(heard)
@@ -108,12 +117,21 @@ def test_a_delta_never_moves_before_what_came_between() -> None:
         delta("b", 1, 2, "llo"),  # another topic
         delta("a", 2, 2, "llo"),  # another attempt
         delta("a", 1, 3, "llo"),  # a gap
-        delta("a", 1, 0, "llo"),  # over the same text again
+        delta("a", 1, 1, "llo"),  # over a part of the same text
         done("a"),
     ],
 )
-def test_only_a_delta_that_continues_the_other_merges_with_it(second: Broadcasted) -> None:
+def test_a_delta_that_neither_continues_nor_replaces_the_other_stays_apart(second: Broadcasted) -> None:
     assert merge(delta("a", 1, 0, "He"), second) is None
+
+
+def test_key_frames_that_wait_are_one_message_however_many_they_are() -> None:
+    """A text's first 400 units are sent whole each time: unmerged, they outgrew any budget and answers came late."""
+    outbox = Outbox(10_000)
+    for length in range(1, 81):
+        outbox.put(delta("a", 1, 0, "x" * length))
+    outbox.put(delta("a", 1, 80, "y"))
+    assert outbox.take(10) == (delta("a", 1, 0, "x" * 80 + "y"),)
 
 
 def test_offsets_count_utf_16_code_units() -> None:

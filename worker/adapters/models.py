@@ -9,19 +9,18 @@ import numpy as np
 import openai
 from openai import AsyncOpenAI, AsyncStream
 from openai.types import Embedding
-from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
-from openai.types.completion_usage import CompletionUsage
 
-from jobs.decisions.prompting import Message
 from jobs.errors import Permanent
 from jobs.ports import ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage, Vectors
+from worker.adapters.completion_chunks import Chunk, chunk_of
 from worker.adapters.model_errors import cut, declined, provider_errors_translated
 from worker.telemetry import ModelSpan, model_span
 
 DIMENSIONS = 384  # as in the schema: vector(384)
 TEXTS_PER_REQUEST = 64
 
-Chunks = AsyncStream[ChatCompletionChunk]
+Chunks = AsyncStream[object]
+END = object()  # of a stream
 
 
 def openai_client(base_url: str, api_key: str, *, connect_timeout_s: float = 5.0) -> AsyncOpenAI:
@@ -55,12 +54,10 @@ class OpenAIChat:
             raise Permanent("model.not_found", f"there is no provider {request.model.provider!r}")
         with provider_errors_translated(request.model):
             async with asyncio.timeout_at(deadlines.first_token):
-                return await client.chat.completions.create(
-                    model=request.model.model,
-                    messages=[_param(message) for message in request.messages],
-                    max_completion_tokens=request.max_output_tokens,
-                    stream=True,
-                    stream_options={"include_usage": True},
+                # In place of client.chat.completions.create, which makes a pydantic model of each token: on a machine
+                # that streams 20 answers at once that was a third of the worker's processor time.
+                return await client.post(
+                    "/chat/completions", body=_body(request), cast_to=object, stream=True, stream_cls=Chunks
                 )
 
 
@@ -92,61 +89,48 @@ class Tally:
     texts: int = 0
     finish: str | None = None
     is_refusal: bool = False
-    usage: CompletionUsage | None = None
+    usage: Usage | None = None
     model: str | None = None
 
-    def take(self, chunk: ChatCompletionChunk) -> str | None:
+    def take(self, chunk: Chunk) -> str:
         """The chunk's text. The usage comes in a last chunk of its own, without choices; some send it earlier."""
         self.usage = chunk.usage or self.usage
         self.model = chunk.model or self.model
-        if not chunk.choices:
-            return None
-        choice = chunk.choices[0]
-        self.finish = choice.finish_reason or self.finish
-        self.is_refusal = self.is_refusal or bool(choice.delta.refusal)
-        self.texts += bool(choice.delta.content)
-        return choice.delta.content
+        self.finish = chunk.finish or self.finish
+        self.is_refusal = self.is_refusal or chunk.is_refusal
+        self.texts += bool(chunk.text)
+        return chunk.text
 
 
-async def _next(chunks: Chunks, model: ModelName, deadline: float) -> ChatCompletionChunk | None:
+async def _next(chunks: Chunks, model: ModelName, deadline: float) -> Chunk | None:
     """The timeout lies around this await alone: around a `yield` it would interrupt the reader's work as well."""
     with provider_errors_translated(model, is_answering=True):
         async with asyncio.timeout_at(deadline):
-            return await anext(chunks, None)
+            data = await anext(chunks, END)
+        return None if data is END else chunk_of(data)
 
 
 def _completed(tally: Tally, model: ModelName, span: ModelSpan) -> Completed:
     if tally.model:
         span.answered_by(tally.model)
-    usage = None if tally.usage is None else usage_of(tally.usage)
-    if usage is not None:
-        span.used(usage)
+    if tally.usage is not None:
+        span.used(tally.usage)
     if tally.finish is None:
         raise cut(model)
     if tally.finish == "content_filter" or tally.is_refusal:
         raise declined()
     finish: Literal["stop", "length"] = "length" if tally.finish == "length" else "stop"
-    return Completed(finish, usage)
+    return Completed(finish, tally.usage)
 
 
-def usage_of(usage: CompletionUsage) -> Usage:
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    return Usage(
-        tokens_in=usage.prompt_tokens,
-        tokens_out=usage.completion_tokens,
-        tokens_cached=(prompt.cached_tokens if prompt else None) or 0,
-        tokens_reasoning=(completion.reasoning_tokens if completion else None) or 0,
-    )
-
-
-def _param(message: Message) -> ChatCompletionMessageParam:
-    match message.role:
-        case "system":
-            return {"role": "system", "content": message.content}
-        case "user":
-            return {"role": "user", "content": message.content}
-        case "assistant":
-            return {"role": "assistant", "content": message.content}
+def _body(request: ChatRequest) -> dict[str, object]:
+    return {
+        "model": request.model.model,
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "max_completion_tokens": request.max_output_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 
 
 class OpenAIEmbedder:

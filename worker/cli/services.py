@@ -1,6 +1,5 @@
 """What a deployment runs."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +49,8 @@ def migrate(
 
 def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:
     """Runs a service until SIGTERM or SIGINT."""
+    import uvloop
+
     from worker.environment import current_environment
     from worker.settings import ConfigurationError, load
 
@@ -57,4 +58,4 @@ def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:
         settings = load(current_environment())
     except ConfigurationError as error:
         fail(str(error), ExitCode.CONFIGURATION)
-    asyncio.run(main(settings))
+    uvloop.run(main(settings))

@@ -1,6 +1,7 @@
 """Words as an extractive model compares them: lower case, without endings, without those that carry no meaning."""
 
 import re
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -32,6 +33,7 @@ def terms(text: str) -> list[str]:
     return [stem(word) for word in _WORD.findall(text.lower()) if word not in STOPWORDS]
 
 
+@lru_cache(maxsize=1 << 14)  # passages repeat their words
 def stem(word: str) -> str:
     """The word without its ending: `stored`, `stores` and `storing` meet at `stor`."""
     if word.endswith("ss"):

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
@@ -149,7 +150,7 @@ def main() -> None:
         ],
     )
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(arguments.port))
+        uvloop.run(serve(arguments.port))
 
 
 async def serve(port: int) -> None:
