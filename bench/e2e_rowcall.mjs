@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const GAP_REREAD_MS = 500; // so long may a later message bring what is missing, as in worker/client.py
-const REREAD_MS = 5000; // an unfinished row is read again this often
+const REREAD_MS = 5000; // an unfinished row is read again after so long a silence
 const LATE_MS = 2000; // `done` comes by another way than deltas and may overtake the last of them
 const TERMINAL = new Set(['succeeded', 'failed', 'refused', 'review', 'canceled']);
 
@@ -36,6 +36,7 @@ class Watch {
   gaps = 0; // text that was missing until it was read
   rereads = 0;
   #sent = performance.now();
+  #heard = performance.now();
 
   constructor(client) {
     this.client = client;
@@ -64,6 +65,7 @@ class Watch {
   }
 
   onDelta(delta) {
+    this.#heard = performance.now();
     const hadGap = this.transcript.hasGap;
     this.transcript.apply(delta);
     if (this.transcript.hasGap && !hadGap) setTimeout(() => this.mend(), GAP_REREAD_MS);
@@ -78,6 +80,13 @@ class Watch {
 
   noteText() {
     if (this.transcript.text) this.first_ms ??= this.since();
+  }
+
+  breakSilence() {
+    if (performance.now() - this.#heard < REREAD_MS) return;
+    this.#heard = performance.now();
+    this.rereads += 1;
+    this.readNow();
   }
 
   readNow() {
@@ -100,10 +109,7 @@ class Watch {
 
   async followToTheEnd() {
     const channel = this.subscribe();
-    const timer = setInterval(() => {
-      this.rereads += 1;
-      this.readNow();
-    }, REREAD_MS);
+    const timer = setInterval(() => this.breakSilence(), REREAD_MS / 5);
     try {
       const row = await this.ended;
       const deadline = performance.now() + LATE_MS;
