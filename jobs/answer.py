@@ -20,7 +20,7 @@ async def answer(work: Work, world: World) -> Finished:
     question, route = Question.of(work), world.route
 
     async with world.ledger.call(Opening("embed", world.embedder.name), opened=work.first_call_id) as call:
-        embedded = await world.embedder.embed([question.searched])
+        embedded = await world.embedder.embed([question.searched], call.id)
         call.used(embedded.usage)
 
     opening = Opening("answer", route.model, route.name)

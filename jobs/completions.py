@@ -9,14 +9,14 @@ from jobs.ports import Call, ChatRequest, Completed, World
 async def stream_completion(request: ChatRequest, call: Call, world: World) -> tuple[str, Completed]:
     """The whole text and how it ended; passed on to the client while it comes. Raises what the model's port raises."""
     parts: list[str] = []
-    async with aclosing(world.model.stream(request)) as events:
+    call.sends([message.content for message in request.messages])
+    async with aclosing(world.model.stream(request, call.id)) as events:
         async for event in events:
             if isinstance(event, Completed):
                 if event.usage is not None:
                     call.used(event.usage)
                 return "".join(parts), event
-            if not parts:
-                call.first_token()
+            call.received(event.text)
             parts.append(event.text)
             await world.stream.write(event.text)
     raise Retryable("model.stream_cut", "the model's stream ended before it was complete")

@@ -40,7 +40,7 @@ async def _embed(texts: Sequence[str], world: World) -> Sequence[Embedding]:
     if not texts:
         return ()
     async with world.ledger.call(Opening("embed", world.embedder.name)) as call:
-        embedded = await world.embedder.embed(texts)
+        embedded = await world.embedder.embed(texts, call.id)
         call.used(embedded.usage)
     return tuple(embedded.vectors)
 

@@ -157,8 +157,11 @@ class Embedder(Protocol):
     @property
     def name(self) -> ModelName: ...
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Unit vectors, one a text, in order. Raises Retryable or Permanent."""
+    async def embed(self, texts: Sequence[str], call_id: str) -> Embedded:
+        """Unit vectors, one a text, in order. Raises Retryable or Permanent.
+
+        The provider is told `call_id`, the ledger's, so that its log and the ledger can be joined.
+        """
         ...
 
 
@@ -185,8 +188,8 @@ class Completed:
 
 
 class ChatModel(Protocol):
-    def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed, None]:
-        """Text as it comes, then one Completed.
+    def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
+        """Text as it comes, then one Completed. `call_id` as in Embedder.
 
         Raises Retryable (429, 5xx, timeouts, a cut stream), Permanent, Refused.
         """
@@ -203,14 +206,25 @@ class Opening:
 
 
 class Call(Protocol):
-    """An open ledger row."""
+    """An open ledger row.
+
+    A provider tells what a call used at its end. Of a call that ends earlier, what was sent and received is counted
+    here and booked as an estimate; where no text had arrived, what it used stays unknown.
+    """
+
+    @property
+    def id(self) -> str: ...
 
     def used(self, usage: Usage) -> None:
-        """Takes the provider's count; without it the call's tokens and cost stay unknown."""
+        """Takes the provider's count."""
         ...
 
-    def first_token(self) -> None:
-        """Notes that the first text arrived now."""
+    def sends(self, prompt: Sequence[str]) -> None:
+        """Notes the texts of the prompt."""
+        ...
+
+    def received(self, text: str) -> None:
+        """Notes a piece of the answer, which arrived now."""
         ...
 
 

@@ -30,6 +30,7 @@ from worker.health import create_internal
 from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.queue.arq_queue import ArqQueue
+from worker.queue.cancels import hear_cancels
 from worker.queue.connecting import connected as redis_connected
 from worker.queue.hint_worker import Claiming, HintWorker
 from worker.queue.stock import job_function
@@ -72,15 +73,16 @@ async def run_worker(settings: Settings) -> None:
         async with serving(health, host=internal.host, port=internal.port, name="internal"):
             renewing = asyncio.create_task(m.leases.renew_forever())
             watching = asyncio.create_task(watch_backlog(m.queue, m.metrics))
+            hearing = asyncio.create_task(hear_cancels(m.redis, m.leases.look_at))
             sweeping = asyncio.create_task(m.sweeper.run(stop))
             log.info("worker.started", name=m.name, concurrency=section.concurrency)
             try:
                 await hints.work(stop)
                 await sweeping
             finally:
-                for task in (renewing, watching, sweeping):
+                for task in (renewing, hearing, watching, sweeping):
                     task.cancel()
-                await asyncio.gather(renewing, watching, sweeping, return_exceptions=True)
+                await asyncio.gather(renewing, hearing, watching, sweeping, return_exceptions=True)
         log.info("worker.stopped", name=m.name)
 
 
@@ -145,6 +147,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
             broadcast=broadcast,
             leases=leases,
             prices=settings.prices,
+            count_tokens=count_tokens,
             metrics=metrics,
             policy=policy,
             timing=Timing(configuration.worker.checkpoint_every_s, configuration.worker.attempt_timeout_s),

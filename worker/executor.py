@@ -13,7 +13,7 @@ from jobs.errors import AttemptLost, JobError, Retryable
 from jobs.ports import Finished, Job, Work, World
 from worker.answer_stream import AttemptStream
 from worker.leases import Leases
-from worker.ledger import AttemptLedger, Prices
+from worker.ledger import AttemptLedger, CountTokens, Prices
 from worker.ports import (
     Broadcast,
     Closing,
@@ -67,6 +67,7 @@ class Executor:
     broadcast: Broadcast
     leases: Leases
     prices: Prices
+    count_tokens: CountTokens
     metrics: Metrics
     policy: Policy
     timing: Timing
@@ -100,7 +101,8 @@ class Executor:
             now=lambda: datetime.now(UTC),
             monotonic_s=time.monotonic,
         )
-        return Attempt(work, AttemptLedger(work, self.rows, self.prices, time.monotonic), stream, time.monotonic())
+        ledger = AttemptLedger(work, self.rows, self.prices, self.count_tokens, time.monotonic)
+        return Attempt(work, ledger, stream, time.monotonic())
 
     async def _perform(self, attempt: Attempt) -> Finished | Exception:
         """The job's outcome, as a value. The job runs in a task of its own: a lost lease cancels the job, not us."""

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from worker.ports import Queue, QueueUnavailable
+from worker.ports import Cancels, Queue, QueueUnavailable
 from worker.telemetry import Metrics
 from worker.webhooks import Found, Malformed, is_secret, is_signed, read_change, read_rows
 
@@ -42,18 +42,25 @@ class Bounds:
 
 
 def create_intake(
-    queue: Queue, metrics: Metrics, *, secrets: Sequence[str], bounds: Bounds, clock: Callable[[], float] = time.time
+    queue: Queue,
+    cancels: Cancels,
+    metrics: Metrics,
+    *,
+    secrets: Sequence[str],
+    bounds: Bounds,
+    clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """The public application. Any of the secrets is good, so that they can be rotated; there must be one."""
     if not secrets or not all(secrets):
         raise ValueError("intake needs a webhook secret: without one anybody could enqueue")
-    intake = _Intake(queue, metrics, tuple(secrets), bounds, clock)
+    intake = _Intake(queue, cancels, metrics, tuple(secrets), bounds, clock)
     return Starlette(routes=[Route(PATH, intake.receive, methods=["POST"])])
 
 
 @dataclass(frozen=True, slots=True)
 class _Intake:
     queue: Queue
+    cancels: Cancels
     metrics: Metrics
     secrets: tuple[str, ...]
     bounds: Bounds
@@ -101,9 +108,11 @@ class _Intake:
         return bytes(body)
 
     async def _enqueue(self, found: Found) -> int:
-        if not found.hints:
-            return 0
         try:
+            if found.canceled:
+                await self.cancels.announce(found.canceled)
+            if not found.hints:
+                return 0
             depth = await self.queue.depth()
             if depth >= self.bounds.max_backlog:
                 message = f"{depth} generations wait, the limit is {self.bounds.max_backlog}; these rows stay queued"

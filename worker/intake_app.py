@@ -3,6 +3,7 @@
 from worker.health import create_internal
 from worker.intake import Bounds, create_intake
 from worker.queue.arq_queue import ArqQueue
+from worker.queue.cancels import RedisCancels
 from worker.queue.connecting import connected
 from worker.serving import serving, stop_on_signals
 from worker.settings import Settings
@@ -17,7 +18,8 @@ async def run_intake(settings: Settings, *, host: str | None = None, port: int |
     metrics = Metrics()
     bounds = Bounds(max_body_bytes=section.max_body_bytes, max_backlog=section.max_backlog)
     async with connected(settings.environment.REDIS_URL) as redis:
-        intake = create_intake(ArqQueue(redis), metrics, secrets=settings.webhook_secrets, bounds=bounds)
+        queue, cancels = ArqQueue(redis), RedisCancels(redis)
+        intake = create_intake(queue, cancels, metrics, secrets=settings.webhook_secrets, bounds=bounds)
         health = create_internal(unready=tuple, registry=metrics.registry)
         public = serving(intake, host=host or section.host, port=section.port if port is None else port, name="intake")
         async with public, serving(health, host=internal.host, port=internal.port, name="internal"):

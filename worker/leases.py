@@ -1,8 +1,8 @@
 """The attempts that this worker holds: renewed together, and canceled when another took over or the owner canceled."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import structlog
@@ -33,6 +33,7 @@ class Leases:
         self._rows = rows
         self._every_s = lease_s / 3
         self._holds: dict[tuple[str, int], Hold] = {}
+        self._soon = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._holds)
@@ -45,23 +46,37 @@ class Leases:
         finally:
             del self._holds[work.id, work.attempt]
 
-    async def renew_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_s)
-            await self.renew()
+    def look_at(self, ids: Collection[str]) -> None:
+        """Renews at once if one of these is held: somebody says that its row was canceled, and the row will tell."""
+        if any(id in ids for id, _ in self._holds):
+            self._soon.set()
 
-    async def renew(self) -> None:
-        """One renewal. Its answer judges only attempts held before it was asked: a claim may land meanwhile."""
+    async def renew_forever(self) -> None:
+        pause_s = self._every_s
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._soon.wait()
+            self._soon.clear()
+            pause_s = self._every_s if await self.renew() else self._every_s / 4
+
+    async def renew(self) -> bool:
+        """One renewal; whether it was answered. Its answer judges only attempts held before it was asked: a claim may
+        land meanwhile. A request that hangs is given up while there is time left for another.
+        """
         asked = dict(self._holds)
         if not asked:
-            return
+            return True
         try:
-            leases = {(lease.id, lease.attempt): lease.state for lease in await self._rows.renew()}
-        except JobError as error:  # the fence holds without us: a row that is taken over refuses our write-back
-            log.warning("leases.not_renewed", held=len(asked), code=error.code)
-            return
+            async with asyncio.timeout(self._every_s):
+                leases = {(lease.id, lease.attempt): lease.state for lease in await self._rows.renew()}
+        except (JobError, TimeoutError) as error:  # the fence holds without us: a taken row refuses our write-back
+            code = error.code if isinstance(error, JobError) else "database.slow"
+            log.warning("leases.not_renewed", held=len(asked), code=code)
+            return False
         for key, hold in asked.items():
             state = leases.get(key, "lost")
             if state != "held" and key in self._holds and hold.ended is None:
                 log.info("lease.ended", id=key[0], attempt=key[1], state=state)
                 hold.end(state)
+        return True

@@ -1,7 +1,7 @@
 """The model calls of one attempt: opened in the ledger before they are made, closed with what they used."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from jobs.decisions.pricing import Price, cost_usd
@@ -10,10 +10,11 @@ from jobs.ports import ModelName, Opening, Usage, Work
 from worker.ports import Closing, Rows
 
 Prices = Mapping[ModelName, Price]
+CountTokens = Callable[[str], int]
 
 
 class OpenCall:
-    """A call that is being made; what it used is noted here until it is closed."""
+    """`jobs.ports.Call`: a call that is being made; what it used is noted here until it is closed."""
 
     def __init__(self, id: str, opening: Opening, monotonic_s: Callable[[], float]) -> None:
         self.id = id
@@ -22,15 +23,22 @@ class OpenCall:
         self._began_s = monotonic_s()
         self._first_token_s: float | None = None
         self._usage: Usage | None = None
+        self._sent: tuple[str, ...] = ()
+        self._received: list[str] = []
 
     def used(self, usage: Usage) -> None:
         self._usage = usage
 
-    def first_token(self) -> None:
-        self._first_token_s = self._monotonic_s()
+    def sends(self, prompt: Sequence[str]) -> None:
+        self._sent = tuple(prompt)
 
-    def closed(self, error: BaseException | None, prices: Prices) -> Closing:
-        usage, model = self._usage, self._opening.model
+    def received(self, text: str) -> None:
+        if self._first_token_s is None:
+            self._first_token_s = self._monotonic_s()
+        self._received.append(text)
+
+    def closed(self, error: BaseException | None, prices: Prices, count_tokens: CountTokens) -> Closing:
+        usage, model = self._usage or self._estimate(count_tokens), self._opening.model
         return Closing(
             id=self.id,
             status="succeeded" if error is None else "failed",
@@ -39,9 +47,9 @@ class OpenCall:
             duration_ms=round(1000 * (self._monotonic_s() - self._began_s)),
             first_token_ms=None if self._first_token_s is None else round(1000 * (self._first_token_s - self._began_s)),
             tokens_in=None if usage is None else usage.tokens_in,
-            tokens_cached=None if usage is None else usage.tokens_cached,
+            tokens_cached=None if usage is None or self._usage is None else usage.tokens_cached,
             tokens_out=None if usage is None else usage.tokens_out,
-            tokens_reasoning=None if usage is None else usage.tokens_reasoning,
+            tokens_reasoning=None if usage is None or self._usage is None else usage.tokens_reasoning,
             cost_usd=None
             if usage is None
             else cost_usd(
@@ -51,17 +59,30 @@ class OpenCall:
                 tokens_out=usage.tokens_out,
             ),
             error_code=None if error is None else _code_of(error),
+            is_estimated=usage is not None and self._usage is None,
         )
+
+    def _estimate(self, count_tokens: CountTokens) -> Usage | None:
+        """What a provider bills for a stream that ended before its count came: the prompt, and the text until then.
+
+        None where no text had come. The provider may have refused the request, or not have begun: nobody knows.
+        """
+        if not self._received:
+            return None
+        return Usage(sum(map(count_tokens, self._sent)), count_tokens("".join(self._received)))
 
 
 class AttemptLedger:
     """`jobs.ports.Ledger` for one attempt. `closings` travel with its write-back, so that they cost no round trip."""
 
-    def __init__(self, work: Work, rows: Rows, prices: Prices, monotonic_s: Callable[[], float]) -> None:
+    def __init__(
+        self, work: Work, rows: Rows, prices: Prices, count_tokens: CountTokens, monotonic_s: Callable[[], float]
+    ) -> None:
         self.closings: list[Closing] = []
         self._work = work
         self._rows = rows
         self._prices = prices
+        self._count_tokens = count_tokens
         self._monotonic_s = monotonic_s
 
     @asynccontextmanager
@@ -70,9 +91,9 @@ class AttemptLedger:
         try:
             yield call
         except BaseException as error:
-            self.closings.append(call.closed(error, self._prices))
+            self.closings.append(call.closed(error, self._prices, self._count_tokens))
             raise
-        self.closings.append(call.closed(None, self._prices))
+        self.closings.append(call.closed(None, self._prices, self._count_tokens))
 
 
 def _code_of(error: BaseException) -> str:

@@ -60,6 +60,14 @@ class Queue(Protocol):
         ...
 
 
+class Cancels(Protocol):
+    """Word of canceled attempts, to whichever worker runs them. Best effort: the next renewal tells the same."""
+
+    async def announce(self, hints: Sequence[Hint]) -> None:
+        """Raises `QueueUnavailable`."""
+        ...
+
+
 class QueueUnavailable(Exception):
     """The queue cannot be reached, or refuses writes."""
 
@@ -80,6 +88,7 @@ class Closing:
     tokens_reasoning: int | None = None
     cost_usd: float | None = None
     error_code: str | None = None
+    is_estimated: bool = False  # the tokens were counted here: the call ended before the provider told them
 
 
 @dataclass(frozen=True, slots=True)

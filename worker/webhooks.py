@@ -46,7 +46,7 @@ class _Row(_Body):
 class _Rows(_Body):
     """The body of our own trigger (rowcall.send_webhook)."""
 
-    type: Literal["INSERT", "REPLAY"]
+    type: Literal["INSERT", "REPLAY", "CANCEL"]
     schema_name: Literal["rowcall"] = Field(alias="schema")
     table: Literal["generations"]
     rows: list[_Row] = Field(max_length=500)
@@ -80,10 +80,11 @@ _CHANGE: TypeAdapter[_Inserted | _Changed] = TypeAdapter(_Change)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a webhook says is to be run, and in how many seconds."""
+    """What a webhook says is to be run, and in how many seconds; or, of attempts that run, that they were canceled."""
 
     hints: tuple[Hint, ...] = ()
     wait_s: float = 0.0
+    canceled: tuple[Hint, ...] = ()
 
 
 def is_signed(header: str, body: bytes, secrets: Sequence[str], *, now_s: float) -> bool:
@@ -103,10 +104,11 @@ def is_secret(given: bytes, secrets: Sequence[str]) -> bool:
 def read_rows(body: bytes) -> Found:
     """The hints of our own trigger's body. Raises Malformed."""
     try:
-        rows = _Rows.model_validate_json(body).rows
+        found = _Rows.model_validate_json(body)
     except ValidationError as error:
         raise Malformed(described(error)) from error
-    return Found(tuple(row.hint() for row in rows))
+    hints = tuple(row.hint() for row in found.rows)
+    return Found(canceled=hints) if found.type == "CANCEL" else Found(hints)
 
 
 def read_change(body: bytes, *, now: datetime) -> Found:

@@ -32,7 +32,7 @@ create table rowcall.calls (
   attempt          integer     not null,
   purpose          text        not null constraint calls_purpose_check check (purpose ~ '^[a-z][a-z0-9_]{0,62}$'),   -- embed, answer, …
   status           text        not null default 'open' constraint calls_status_check
-                               check (status in ('open', 'succeeded', 'failed', 'abandoned')),   -- abandoned: its attempt was lost, its cost is unknown
+                               check (status in ('open', 'succeeded', 'failed', 'abandoned')),   -- abandoned: nobody closed it, its cost is unknown
   provider         text,
   model            text,
   route            text,
@@ -40,6 +40,7 @@ create table rowcall.calls (
   tokens_cached    integer,
   tokens_out       integer,
   tokens_reasoning integer,
+  is_estimated     boolean     not null default false,   -- counted by the worker: the call ended before the provider told its tokens
   cost_usd         numeric,
   first_token_ms   integer,
   duration_ms      integer,
@@ -77,24 +78,30 @@ language sql set search_path = '' as $$
 $$;
 
 -- Closes ledger rows and books what they cost. One statement that locks in order, last in its transaction: two batches cannot deadlock.
--- A call is closed once. It is closed also for an attempt that was lost: its tokens were used.
-create function rowcall.close_calls(closings jsonb[]) returns void
+-- A call is closed once. It is closed also for an attempt that was lost: its tokens were used. Calls of the generations settled that are
+-- still open were never made (the reply that told their ids was lost, say): nobody will close them, they are abandoned.
+create function rowcall.close_calls(closings jsonb[], settled uuid[] default '{}') returns void
 language sql set search_path = '' as $$
   with given as (
     select distinct on (c.id) c.*
       from unnest(closings) e, jsonb_to_record(e) c (id uuid, status text, provider text, model text, route text, tokens_in integer,
            tokens_cached integer, tokens_out integer, tokens_reasoning integer, cost_usd numeric, first_token_ms integer, duration_ms integer,
-           error_code text)
+           error_code text, is_estimated boolean)
      where c.id is not null
      order by c.id),
   mine as materialized (
-    select k.id from rowcall.calls k where k.id in (select g.id from given g) and k.status in ('open', 'abandoned')
+    select k.id from rowcall.calls k
+     where k.id in (select g.id from given g) and k.status in ('open', 'abandoned') or k.generation_id = any (settled) and k.status = 'open'
      order by k.id for no key update),
+  forgotten as (
+    update rowcall.calls k set status = 'abandoned', finished_at = now()
+      from mine m where k.id = m.id and k.id not in (select g.id from given g)),
   closed as (
     update rowcall.calls k
        set status = g.status, provider = coalesce(g.provider, k.provider), model = coalesce(g.model, k.model), route = coalesce(g.route, k.route),
            tokens_in = g.tokens_in, tokens_cached = g.tokens_cached, tokens_out = g.tokens_out, tokens_reasoning = g.tokens_reasoning,
-           cost_usd = g.cost_usd, first_token_ms = g.first_token_ms, duration_ms = g.duration_ms, error_code = g.error_code, finished_at = now()
+           cost_usd = g.cost_usd, first_token_ms = g.first_token_ms, duration_ms = g.duration_ms, error_code = g.error_code,
+           is_estimated = coalesce(g.is_estimated, false), finished_at = now()
       from given g join mine m on m.id = g.id
      where k.id = g.id
     returning k.tenant, k.cost_usd, k.tokens_in, k.tokens_out)
@@ -129,6 +136,6 @@ create function rowcall.close_calls_v1(closings jsonb[]) returns void
 language sql set search_path = '' as $$ select rowcall.close_calls(closings) $$;
 
 revoke all on function rowcall.forget_tenant(), rowcall.open_call(rowcall.generations, integer, jsonb),
-  rowcall.close_calls(jsonb[]), rowcall.open_calls_v1(jsonb[]), rowcall.close_calls_v1(jsonb[]) from public, anon, authenticated, service_role;
-grant execute on function rowcall.open_call(rowcall.generations, integer, jsonb), rowcall.close_calls(jsonb[]),
+  rowcall.close_calls(jsonb[], uuid[]), rowcall.open_calls_v1(jsonb[]), rowcall.close_calls_v1(jsonb[]) from public, anon, authenticated, service_role;
+grant execute on function rowcall.open_call(rowcall.generations, integer, jsonb), rowcall.close_calls(jsonb[], uuid[]),
   rowcall.open_calls_v1(jsonb[]), rowcall.close_calls_v1(jsonb[]) to service_role;

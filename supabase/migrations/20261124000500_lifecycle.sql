@@ -5,6 +5,15 @@
 -- batches could deadlock, and PostgREST repeats 40P01 without end.
 -- Batches are jsonb[]: @supabase/lite hands a single jsonb over as a JSON string, an array of them arrives the same on both.
 
+-- Calls that nobody may ever close: their worker has died, was told to stop, or never heard that they were opened. If it closes them after
+-- all, that counts.
+create function rowcall.abandon_calls(generations uuid[]) returns void
+language sql set search_path = '' as $$
+  update rowcall.calls c set status = 'abandoned', finished_at = now()
+    from (select k.id from rowcall.calls k where k.generation_id = any (generations) and k.status = 'open' order by k.id for no key update) k
+   where c.id = k.id
+$$;
+
 -- The attempts whose leases ended: lost, their open calls abandoned. A row that has cost its workers max_losses attempts is likely what
 -- kills them (a document that eats all memory, say): it fails instead of running again. Answers the rows that did.
 create function rowcall.lose_attempts(ids uuid[], max_losses integer) returns setof rowcall.generations
@@ -13,9 +22,7 @@ declare
   g rowcall.generations;
 begin
   update rowcall.attempts a set outcome = 'lost', finished_at = now() where a.generation_id = any (ids) and a.outcome is null;
-  update rowcall.calls c set status = 'abandoned', finished_at = now()
-    from (select k.id from rowcall.calls k where k.generation_id = any (ids) and k.status = 'open' order by k.id for no key update) k
-   where c.id = k.id;
+  perform rowcall.abandon_calls(ids);
   for g in
     update rowcall.generations p
        set status = 'failed', losses = p.losses + 1, finished_at = now(), error = jsonb_build_object('code', 'attempt.poisoned',
@@ -185,6 +192,7 @@ language plpgsql set search_path = '' as $$
 declare
   r record;
   g record;
+  settled uuid[] := '{}';
   target_problem jsonb;
 begin
   for r in
@@ -218,9 +226,11 @@ begin
       accepted := false;
       problem := format('%s (%s)', sqlerrm, sqlstate);
     end;
+    if accepted then settled := settled || r.id; end if;
     return next;
   end loop;
-  perform rowcall.close_calls((select array_agg(c) from unnest(results) e, jsonb_array_elements(coalesce(nullif(e -> 'calls', 'null'), '[]')) c));
+  perform rowcall.close_calls((select array_agg(c) from unnest(results) e, jsonb_array_elements(coalesce(nullif(e -> 'calls', 'null'), '[]')) c),
+                              settled);
 end $$;
 
 -- running → queued: shared by retry and release.
@@ -228,6 +238,7 @@ create function rowcall.requeue(entries jsonb[], outcome text, tries_back intege
 language plpgsql set search_path = '' as $$
 declare
   r record;
+  settled uuid[] := '{}';
 begin
   for r in
     select x.* from unnest(entries) e, jsonb_to_record(e) x (id uuid, attempt integer, wait_s double precision, error jsonb) order by x.id
@@ -238,11 +249,13 @@ begin
     if found then
       update rowcall.attempts a set outcome = requeue.outcome, error = r.error, finished_at = now()
        where a.generation_id = r.id and a.attempt = r.attempt;
+      settled := settled || r.id;
       id := r.id; attempt := r.attempt;
       return next;
     end if;
   end loop;
-  perform rowcall.close_calls((select array_agg(c) from unnest(entries) e, jsonb_array_elements(coalesce(nullif(e -> 'calls', 'null'), '[]')) c));
+  perform rowcall.close_calls((select array_agg(c) from unnest(entries) e, jsonb_array_elements(coalesce(nullif(e -> 'calls', 'null'), '[]')) c),
+                              settled);
 end $$;
 
 -- retry: the attempt failed and another may succeed after wait_s seconds. [{"id", "attempt", "wait_s", "error", "calls"}] → those accepted
@@ -274,6 +287,7 @@ language plpgsql set search_path = '' as $$
 declare
   g       record;
   partial text;
+  canceled uuid[] := '{}';
   stopped jsonb[];   -- hints: attempts that some worker should stop
 begin
   for g in
@@ -289,9 +303,11 @@ begin
     if g.status = 'running' then
       stopped := stopped || jsonb_build_object('id', g.id, 'attempt', g.attempt, 'kind', g.kind, 'lane', g.lane, 'tenant', g.tenant);
     end if;
-    return next g.id;
+    canceled := canceled || g.id;
   end loop;
+  perform rowcall.abandon_calls(canceled);
   perform rowcall.send_webhook('CANCEL', stopped);
+  return query select unnest(canceled);
 end $$;
 
 -- The owner's way to end a row. True: canceled now; false: it had ended, or is not the caller's.
@@ -348,14 +364,14 @@ begin
 end $$;
 
 revoke all on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
-  rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+  rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.cancel_generation(uuid),
   rowcall.delete_generation(uuid), rowcall.prune_v1(integer)
   from public, anon, authenticated, service_role;
 grant execute on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
-  rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+  rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.prune_v1(integer)

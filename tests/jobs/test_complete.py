@@ -33,7 +33,7 @@ async def ask(events: Iterable[Event], heard: Heard, **options: Any) -> tuple[An
     id = database.insert(kind="complete", input={"prompt": "Summarize: <passages>"}, options=options)
     work = await rows.claim(id)
     assert isinstance(work, Work)
-    ledger = AttemptLedger(work, rows, {}, lambda: 0.0)
+    ledger = AttemptLedger(work, rows, {}, len, lambda: 0.0)
     world = World(
         knowledge=MemoryKnowledge(database, embedding_model=EMBEDDER.name),
         embedder=EMBEDDER,

@@ -101,6 +101,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "open_calls_v1": WORKER,
     "close_calls_v1": WORKER,
     "claim_generations_v1": WORKER,
+    "abandon_calls": WORKER,
     "lose_attempts": WORKER,
     "renew_generations_v1": WORKER,
     "checkpoint_generations_v1": WORKER,

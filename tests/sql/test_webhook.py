@@ -128,6 +128,16 @@ def test_a_replay_is_announced_with_the_attempt_that_the_claim_will_follow(confi
     assert [(hint["id"], hint["attempt"]) for hint in body["rows"]] == [(id, 1)]
 
 
+def test_a_cancel_is_announced_for_the_attempts_that_run_and_for_no_others(configured: Session) -> None:
+    sql = configured
+    run, queued = running(sql), insert(sql)
+    sent = len(bodies(sql))
+    sql.run("select rowcall.cancel_generations_v1(array[%s::uuid, %s::uuid])", run, queued)
+    [body] = bodies(sql)[sent:]
+    assert body["type"] == "CANCEL"
+    assert [(hint["id"], hint["attempt"]) for hint in body["rows"]] == [(run, 1)]
+
+
 def test_an_insert_that_is_rolled_back_sends_nothing(configured: Session) -> None:
     with configured.undone():
         insert(configured)

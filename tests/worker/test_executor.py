@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.decisions.pricing import Price
 from jobs.errors import Permanent, Refused, Retryable
 from jobs.ports import Finished, Job, ModelName, Opening, Usage, Work, World
 from worker.adapters.memory.broadcast import MemoryBroadcast
@@ -16,7 +17,7 @@ from worker.adapters.memory.rows import MemoryRows
 from worker.answer_stream import AttemptStream
 from worker.executor import Executor, Timing
 from worker.leases import Leases
-from worker.ledger import AttemptLedger
+from worker.ledger import AttemptLedger, OpenCall
 from worker.ports import Hint
 from worker.settling import Policy
 from worker.telemetry import Metrics
@@ -84,7 +85,8 @@ def machine(
         queue=queue,
         broadcast=broadcast,
         leases=leases,
-        prices={},
+        prices={MODEL: Price(1.0, 1.0, 2.0)},
+        count_tokens=lambda text: len(text.split()),
         metrics=Metrics(),
         policy=Policy(max_tries=3, max_tries_of_bugs=2),
         timing=Timing(),
@@ -232,6 +234,92 @@ async def test_a_cancel_reaches_the_job_with_the_next_renewal_and_its_calls_are_
     assert canceled
     assert row.status == "canceled"
     assert [c.closing["error_code"] for c in m.database.calls.values() if c.closing] == ["attempt.canceled"]
+
+
+async def test_word_of_a_cancel_ends_the_job_before_the_next_renewal_is_due() -> None:
+    began = asyncio.Event()
+
+    async def endless(_work: Work, _ledger: AttemptLedger, _stream: AttemptStream) -> Finished:
+        began.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    m = machine(endless)
+    id, other = m.insert(), m.insert()
+    renewing = asyncio.create_task(m.leases.renew_forever())
+    async with running(m, id, began) as task:
+        m.leases.look_at([other])
+        m.database.cancel(id)
+        m.leases.look_at([id])
+        row = await task
+    renewing.cancel()
+    assert row.status == "canceled"
+
+
+async def test_word_of_a_cancel_that_the_row_does_not_confirm_ends_nothing() -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(_work: Work, _ledger: AttemptLedger, _stream: AttemptStream) -> Finished:
+        began.set()
+        await go_on.wait()
+        return Finished(answer="42")
+
+    m = machine(answer)
+    id = m.insert()
+    renewing = asyncio.create_task(m.leases.renew_forever())
+    async with running(m, id, began) as task:
+        m.leases.look_at([id])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        go_on.set()
+        row = await task
+    renewing.cancel()
+    assert row.status == "succeeded"
+
+
+async def interrupted(stream: AttemptStream, call: OpenCall, *texts: str) -> None:
+    call.sends(["five words make a prompt"])
+    for text in texts:
+        call.received(text)
+        await stream.write(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokens", "cost_usd"),
+    [(("two ", "words"), (5, 2), 9e-6), ((), (None, None), None)],
+    ids=["after the first text", "before it"],
+)
+async def test_a_call_that_was_cut_short_is_booked_as_an_estimate_if_the_model_had_begun(
+    texts: tuple[str, ...], tokens: tuple[int | None, int | None], cost_usd: float | None
+) -> None:
+    """A provider bills what it wrote until the connection ended, and tells nobody how much that was."""
+
+    async def answer(_work: Work, ledger: AttemptLedger, stream: AttemptStream) -> Finished:
+        async with ledger.call(Opening("answer", MODEL)) as model_call:
+            await interrupted(stream, model_call, *texts)
+            raise Permanent("model.stream_cut", "no more")
+
+    m = machine(answer)
+    await m.run(m.insert())
+    [booked] = [c.closing for c in m.database.calls.values()]
+    assert booked is not None
+    assert (booked["tokens_in"], booked["tokens_out"]) == tokens
+    assert booked["cost_usd"] == (None if cost_usd is None else pytest.approx(cost_usd))
+    assert booked["is_estimated"] == bool(texts)
+
+
+async def test_a_call_whose_provider_told_its_tokens_is_no_estimate() -> None:
+    async def answer(_work: Work, ledger: AttemptLedger, stream: AttemptStream) -> Finished:
+        async with ledger.call(Opening("answer", MODEL)) as model_call:
+            await interrupted(stream, model_call, "text")
+            model_call.used(Usage(tokens_in=10, tokens_out=5))
+        return Finished(answer="text")
+
+    m = machine(answer)
+    await m.run(m.insert())
+    [booked] = [c.closing for c in m.database.calls.values()]
+    assert booked is not None
+    assert (booked["tokens_in"], booked["tokens_out"], booked["is_estimated"]) == (10, 5, False)
 
 
 async def test_a_worker_that_stops_hands_the_row_back_without_using_up_a_try() -> None:

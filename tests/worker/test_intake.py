@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 from starlette.applications import Starlette
 
 from tests.valkey import Valkey
-from worker.adapters.memory import MemoryQueue
+from worker.adapters.memory import MemoryCancels, MemoryQueue
 from worker.intake import Bounds, create_intake
 from worker.ports import Hint, Queue
 from worker.queue.arq_queue import ArqQueue
@@ -64,8 +64,12 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-def intake_on(queue: Queue, metrics: Metrics, bounds: Bounds = BOUNDS) -> Starlette:
-    return create_intake(queue, metrics, secrets=SECRETS, bounds=bounds, clock=lambda: NOW_S)
+def intake_on(
+    queue: Queue, metrics: Metrics, bounds: Bounds = BOUNDS, *, cancels: MemoryCancels | None = None
+) -> Starlette:
+    return create_intake(
+        queue, cancels or MemoryCancels(), metrics, secrets=SECRETS, bounds=bounds, clock=lambda: NOW_S
+    )
 
 
 def client_of(app: Starlette) -> httpx.AsyncClient:
@@ -114,6 +118,16 @@ async def test_a_replay_changes_nothing(client: httpx.AsyncClient, queue: ArqQue
     answers = [(await post(client, body, headers)).json() for _ in range(3)]
     assert answers == [{"enqueued": 1}, {"enqueued": 0}, {"enqueued": 0}]
     assert await queue.depth() == 1
+
+
+async def test_a_cancel_is_announced_to_the_workers_and_enqueues_nothing(queue: ArqQueue, metrics: Metrics) -> None:
+    id, cancels = new_id(), MemoryCancels()
+    body = rows(id).replace(b"INSERT", b"CANCEL")
+    async with client_of(intake_on(queue, metrics, cancels=cancels)) as client:
+        answer = await post(client, body, signed(body))
+    assert (answer.status_code, answer.json()) == (202, {"enqueued": 0})
+    assert [hint.id for hint in cancels.announced] == [id]
+    assert await queue.depth() == 0
 
 
 @pytest.mark.parametrize("more", [{"type": "UPDATE"}, {"type": "DELETE", "record": None}])
@@ -289,7 +303,7 @@ async def test_a_refusal_is_counted_by_its_code(client: httpx.AsyncClient, metri
 @pytest.mark.parametrize("secrets", [[], [""], ["good", ""]])
 def test_an_intake_without_a_secret_is_not_made(secrets: list[str], metrics: Metrics) -> None:
     with pytest.raises(ValueError, match="secret"):
-        create_intake(MemoryQueue(), metrics, secrets=secrets, bounds=BOUNDS)
+        create_intake(MemoryQueue(), MemoryCancels(), metrics, secrets=secrets, bounds=BOUNDS)
 
 
 # Over a socket

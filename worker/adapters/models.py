@@ -18,6 +18,7 @@ from worker.telemetry import ModelSpan, model_span
 
 DIMENSIONS = 384  # as in the schema: vector(384)
 TEXTS_PER_REQUEST = 64
+CALL_HEADER = "X-Client-Request-Id"  # OpenAI logs it: platform.openai.com/docs/api-reference/debugging-requests
 
 Chunks = AsyncStream[object]
 END = object()  # of a stream
@@ -35,11 +36,11 @@ class OpenAIChat:
     def __init__(self, clients: Mapping[str, AsyncOpenAI]) -> None:
         self._clients = clients
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed, None]:
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
         """As the port says. Whoever stops reading closes the connection, and the provider may stop writing."""
         deadlines = Deadlines.of(request)
         with model_span("chat", request.model) as span:
-            async with await self._open(request, deadlines) as chunks:
+            async with await self._open(request, call_id, deadlines) as chunks:
                 tally = Tally()
                 while (chunk := await _next(chunks, request.model, deadlines.of_next(tally))) is not None:
                     if text := tally.take(chunk):
@@ -48,7 +49,7 @@ class OpenAIChat:
                         yield TextDelta(text)
                 yield _completed(tally, request.model, span)
 
-    async def _open(self, request: ChatRequest, deadlines: "Deadlines") -> Chunks:
+    async def _open(self, request: ChatRequest, call_id: str, deadlines: "Deadlines") -> Chunks:
         client = self._clients.get(request.model.provider)
         if client is None:
             raise Permanent("model.not_found", f"there is no provider {request.model.provider!r}")
@@ -57,7 +58,12 @@ class OpenAIChat:
                 # In place of client.chat.completions.create, which makes a pydantic model of each token: on a machine
                 # that streams 20 answers at once that was a third of the worker's processor time.
                 return await client.post(
-                    "/chat/completions", body=_body(request), cast_to=object, stream=True, stream_cls=Chunks
+                    "/chat/completions",
+                    body=_body(request),
+                    options={"headers": {CALL_HEADER: call_id}},
+                    cast_to=object,
+                    stream=True,
+                    stream_cls=Chunks,
                 )
 
 
@@ -148,23 +154,26 @@ class OpenAIEmbedder:
     def name(self) -> ModelName:
         return self._name
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], call_id: str) -> Embedded:
         """As the port says; 64 texts a request, one request after the other."""
         vectors: list[Vectors] = [np.empty((0, DIMENSIONS), np.float32)]
         tokens = 0
         with model_span("embeddings", self._name) as span:
             for start in range(0, len(texts), TEXTS_PER_REQUEST):
-                page = await self._request(texts[start : start + TEXTS_PER_REQUEST])
+                page = await self._request(texts[start : start + TEXTS_PER_REQUEST], call_id)
                 vectors.append(page.vectors)
                 tokens += page.usage.tokens_in
             span.used(Usage(tokens))
         return Embedded(np.concatenate(vectors), Usage(tokens))
 
-    async def _request(self, texts: Sequence[str]) -> Embedded:
+    async def _request(self, texts: Sequence[str], call_id: str) -> Embedded:
         with provider_errors_translated(self._name):
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._client.embeddings.create(
-                    model=self._name.model, input=list(texts), dimensions=self._dimensions
+                    model=self._name.model,
+                    input=list(texts),
+                    dimensions=self._dimensions,
+                    extra_headers={CALL_HEADER: call_id},
                 )
         return Embedded(_unit_vectors(answer.data, len(texts)), Usage(answer.usage.prompt_tokens))
 

@@ -33,6 +33,7 @@ def closing(closing: Closing) -> Row:
         "tokens_reasoning": closing.tokens_reasoning,
         "cost_usd": closing.cost_usd,
         "error_code": closing.error_code,
+        "is_estimated": closing.is_estimated,
     }
 
 

@@ -17,6 +17,7 @@ from worker.adapters.models import OpenAIChat
 
 CHAT = ModelName("local", "rowcall-local")
 EMBEDDING = ModelName("local", "all-MiniLM-L6-v2")
+CALL = "the ledger's id"
 SECRET = "the user's own words"
 
 
@@ -26,7 +27,7 @@ def asking(text: str = SECRET, *, max_tokens: int = 100, first_s: float = 20.0, 
 
 
 async def answer(chat: OpenAIChat, request: ChatRequest) -> tuple[str, Completed]:
-    *texts, ending = [event async for event in chat.stream(request)]
+    *texts, ending = [event async for event in chat.stream(request, CALL)]
     assert isinstance(ending, Completed)
     return "".join(event.text for event in texts if isinstance(event, TextDelta)), ending
 
@@ -36,7 +37,7 @@ async def failure(chat: OpenAIChat, request: ChatRequest) -> tuple[JobError, str
     texts: list[str] = []
 
     async def read() -> None:
-        async for event in chat.stream(request):
+        async for event in chat.stream(request, CALL):
             assert isinstance(event, TextDelta)
             texts.append(event.text)
 

@@ -13,7 +13,7 @@ from jobs.errors import JobError, Permanent, Refused, Retryable
 from jobs.ports import Completed, TextDelta, Usage
 from tests.local.model_server.running import ModelServer
 from tests.waiting import async_until
-from tests.worker.adapters.providers import SECRET, answer, asking, chunk, events, failure, provider
+from tests.worker.adapters.providers import CALL, SECRET, answer, asking, chunk, events, failure, provider
 from worker.adapters.models import OpenAIChat, openai_client
 from worker.local.ports import free_port
 
@@ -32,6 +32,7 @@ async def test_an_answer_streams_and_ends_with_the_providers_count(chat: OpenAIC
     assert text
     assert ending == Completed("stop", Usage(entry["prompt_tokens"], entry["completion_tokens"]))
     assert (entry["outcome"], entry["stream"]) == ("finished", True)
+    assert entry["client_request_id"] == CALL
 
 
 async def test_tokens_from_the_prompt_cache_are_told_apart(chat: OpenAIChat, model_server: ModelServer) -> None:
@@ -177,7 +178,7 @@ async def test_a_reader_that_is_canceled_closes_the_stream_at_once(chat: OpenAIC
     began = asyncio.Event()
 
     async def read() -> None:
-        async for _ in chat.stream(asking()):
+        async for _ in chat.stream(asking(), CALL):
             began.set()
 
     reading = asyncio.create_task(read())
@@ -191,7 +192,7 @@ async def test_a_reader_that_is_canceled_closes_the_stream_at_once(chat: OpenAIC
 
 async def test_a_reader_that_stops_reading_closes_the_stream(chat: OpenAIChat, model_server: ModelServer) -> None:
     model_server.fail({"kind": "slow", "first_token_s": 0.0, "between_tokens_s": 30.0}, endpoint="chat")
-    async for _ in chat.stream(asking()):
+    async for _ in chat.stream(asking(), CALL):
         break
 
     await until_aborted(model_server)
@@ -199,7 +200,7 @@ async def test_a_reader_that_stops_reading_closes_the_stream(chat: OpenAIChat, m
 
 async def test_a_slow_reader_is_not_interrupted_by_a_deadline(chat: OpenAIChat, model_server: ModelServer) -> None:
     model_server.fail({"kind": "hang", "after_chunks": 1}, endpoint="chat")
-    stream = aiter(chat.stream(asking(total_s=0.3)))
+    stream = aiter(chat.stream(asking(total_s=0.3), CALL))
     assert isinstance(await anext(stream), TextDelta)
     await asyncio.sleep(0.5)  # the reader writes the text somewhere, past the deadline
     with pytest.raises(Retryable, match=r"model\.timeout"):

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from jobs.errors import Permanent, Retryable
 from jobs.ports import Usage, Vectors
 from tests.local.model_server.running import ModelServer
-from tests.worker.adapters.providers import EMBEDDING, provider
+from tests.worker.adapters.providers import CALL, EMBEDDING, provider
 from worker.adapters.models import OpenAIEmbedder
 
 
@@ -22,11 +22,11 @@ def embedder(client: AsyncOpenAI, *, timeout_s: float = 30.0, sends_dimensions: 
 
 async def test_vectors_are_unit_and_in_the_order_of_the_texts(model_client: AsyncOpenAI) -> None:
     texts = [f"swallow number {n}" for n in range(70)]
-    embedded = await embedder(model_client).embed(texts)
+    embedded = await embedder(model_client).embed(texts, CALL)
     assert embedded.vectors.shape == (70, 384)
     assert embedded.vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(embedded.vectors, axis=1), 1.0, atol=1e-6)
-    alone = await embedder(model_client).embed([texts[69]])
+    alone = await embedder(model_client).embed([texts[69]], CALL)
     assert np.allclose(alone.vectors[0], embedded.vectors[69], atol=1e-5)
     assert embedded.vectors[69] @ embedded.vectors[0] < 0.9999
 
@@ -34,13 +34,13 @@ async def test_vectors_are_unit_and_in_the_order_of_the_texts(model_client: Asyn
 async def test_sixty_four_texts_share_a_request_and_all_their_tokens_are_counted(
     model_client: AsyncOpenAI, model_server: ModelServer
 ) -> None:
-    embedded = await embedder(model_client).embed(["bird"] * 129)
+    embedded = await embedder(model_client).embed(["bird"] * 129, CALL)
     assert [entry["endpoint"] for entry in model_server.log()] == ["embeddings"] * 3
     assert embedded.usage == Usage(tokens_in=sum(entry["prompt_tokens"] for entry in model_server.log()))
 
 
 async def test_no_texts_are_no_request(model_client: AsyncOpenAI, model_server: ModelServer) -> None:
-    embedded = await embedder(model_client).embed([])
+    embedded = await embedder(model_client).embed([], CALL)
     assert embedded.vectors.shape == (0, 384)
     assert (embedded.usage, model_server.log()) == (Usage(0), [])
 
@@ -60,14 +60,14 @@ async def test_an_embedding_that_fails_is_tried_again(
 ) -> None:
     model_server.fail(fault, endpoint="embeddings")
     with pytest.raises(Retryable) as caught:
-        await embedder(model_client, timeout_s=0.3 if fault["kind"] == "hang" else 30.0).embed(["bird"])
+        await embedder(model_client, timeout_s=0.3 if fault["kind"] == "hang" else 30.0).embed(["bird"], CALL)
     assert caught.value.code == code
     assert len(model_server.log()) == 1
 
 
 async def test_an_input_that_the_model_rejects_is_permanent(model_client: AsyncOpenAI) -> None:
     with pytest.raises(Permanent, match=r"model\.rejected"):
-        await embedder(model_client).embed([""])
+        await embedder(model_client).embed([""], CALL)
 
 
 # Providers that answer oddly
@@ -83,7 +83,7 @@ def wire_answer(vectors: list[list[float]], indexes: Sequence[int]) -> dict[str,
 
 async def embedded_from(answer: dict[str, Any], texts: list[str]) -> Vectors:
     async with provider(httpx2.Response(200, json=answer), []) as client:
-        return (await embedder(client).embed(texts)).vectors
+        return (await embedder(client).embed(texts, CALL)).vectors
 
 
 async def test_vectors_that_come_out_of_order_are_put_in_order() -> None:
@@ -114,6 +114,7 @@ async def test_vectors_that_cannot_be_stored_are_permanent(
 async def test_dimensions_are_asked_of_those_models_that_take_them(*, sends_dimensions: bool) -> None:
     asked: list[httpx2.Request] = []
     async with provider(httpx2.Response(200, json=wire_answer([[1.0] * 384], [0])), asked) as client:
-        await embedder(client, sends_dimensions=sends_dimensions).embed(["bird"])
+        await embedder(client, sends_dimensions=sends_dimensions).embed(["bird"], CALL)
     [request] = asked
     assert json.loads(request.content).get("dimensions") == (384 if sends_dimensions else None)
+    assert request.headers["x-client-request-id"] == CALL

@@ -211,6 +211,22 @@ async def test_a_stale_attempt_changes_nothing_but_the_ledger(ground: Ground) ->
     assert sorted(call.status for call in ground.calls(id)) == ["open", "succeeded"]
 
 
+async def test_a_call_that_the_write_back_does_not_name_is_left_open_by_nobody(ground: Ground) -> None:
+    """The reply that told its id was lost, say: it was never made."""
+    for write_back in ("end", "retry"):
+        id = ground.insert()
+        rows = ground.rows("a")
+        work = await claimed(rows, id)
+        call_id = await rows.open_call(work, Opening("answer", MODEL))
+        calls = (closing(call_id),)
+        if write_back == "end":
+            assert await rows.end(ended(work, calls=calls))
+        else:
+            assert await rows.retry(Requeued(id, work.attempt, calls))
+        statuses = {call.purpose: call.status for call in ground.calls(id)}
+        assert statuses == {"embed": "abandoned", "answer": "succeeded"}
+
+
 async def test_the_calls_of_a_lost_attempt_are_booked_apart(ground: Ground) -> None:
     id = ground.insert(user_id=ground.user())
     rows = ground.rows("a")
@@ -218,7 +234,7 @@ async def test_the_calls_of_a_lost_attempt_are_booked_apart(ground: Ground) -> N
     ground.cancel(id)
     assert work.first_call_id is not None
     await rows.close_calls(())
-    assert ground.calls(id) == [StoredCall("embed", "open")]
+    assert ground.calls(id) == [StoredCall("embed", "abandoned")]
     for tokens_in in (7, 9):  # a call is closed once
         await rows.close_calls((closing(work.first_call_id, tokens_in=tokens_in),))
     assert ground.calls(id) == [StoredCall("embed", "succeeded", 7)]

@@ -1,6 +1,7 @@
 """Every port in memory, faithful to the real ones: for tests of jobs and of the machine, without a server."""
 
 from worker.adapters.memory.broadcast import MemoryBroadcast
+from worker.adapters.memory.cancels import MemoryCancels
 from worker.adapters.memory.database import MemoryDatabase
 from worker.adapters.memory.knowledge import MemoryKnowledge
 from worker.adapters.memory.models import HashEmbedder, ScriptedModel
@@ -10,6 +11,7 @@ from worker.adapters.memory.rows import MemoryRows
 __all__ = [
     "HashEmbedder",
     "MemoryBroadcast",
+    "MemoryCancels",
     "MemoryDatabase",
     "MemoryKnowledge",
     "MemoryQueue",

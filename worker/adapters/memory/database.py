@@ -121,6 +121,7 @@ class MemoryDatabase:
         partial = None
         if attempt is not None and attempt.outcome is None:
             attempt.outcome, partial = "canceled", attempt.partial
+        self.abandon_calls(id)
         generation.move("canceled")
         generation.result = {"answer": partial}
         return True
@@ -140,6 +141,11 @@ class MemoryDatabase:
         row = LedgerRow(str(uuid.uuid4()), generation.id, generation.attempt, opening)
         self.calls[row.id] = row
         return row.id
+
+    def abandon_calls(self, id: str) -> None:
+        for call in self.calls.values():
+            if call.generation_id == id and call.status == "open":
+                call.status = "abandoned"
 
     def close_calls(self, closings: Sequence[Row]) -> None:
         """A call is closed once; also for an attempt that was lost, since its tokens were used."""

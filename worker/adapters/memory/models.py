@@ -21,7 +21,11 @@ class ScriptedModel:
         self.requests: list[ChatRequest] = []
         self._scripts = list(scripts)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed, None]:
+    async def stream(
+        self,
+        request: ChatRequest,
+        call_id: str,  # noqa: ARG002 - there is nobody to tell
+    ) -> AsyncGenerator[TextDelta | Completed, None]:
         self.requests.append(request)
         if not self._scripts:
             raise AssertionError("the script has no further request")
@@ -42,7 +46,7 @@ class HashEmbedder:
     def name(self) -> ModelName:
         return self._name
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], call_id: str) -> Embedded:  # noqa: ARG002 - there is nobody to tell
         self.texts += texts
         vectors: Vectors = np.zeros((len(texts), DIMENSIONS), np.float32)
         for row, text in enumerate(texts):

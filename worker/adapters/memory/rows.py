@@ -70,7 +70,7 @@ class MemoryRows:
         accepted = self._settle(ended.id, ended.attempt, ended.status, ended.status)
         if accepted is not None:
             accepted.result, accepted.error = row, row["error"]
-        self.database.close_calls(row["calls"])
+        self._book(accepted, row)
         return accepted is not None
 
     async def retry(self, requeued: Requeued) -> bool:
@@ -113,9 +113,7 @@ class MemoryRows:
             if attempt.outcome is None:
                 attempt.outcome = "lost"
                 generation.losses += 1
-        for call in self.database.calls.values():
-            if call.generation_id == generation.id and call.status == "open":
-                call.status = "abandoned"
+        self.database.abandon_calls(generation.id)
 
     def _attempt(self, id: str, number: int) -> Attempt | None:
         generation = self.database.generations.get(id)
@@ -147,8 +145,13 @@ class MemoryRows:
             generation.run_at = self.database.now() + timedelta(seconds=requeued.wait_s)
             generation.error = row["error"]
             generation.tries -= tries_back
-        self.database.close_calls(row["calls"])
+        self._book(generation, row)
         return generation is not None
+
+    def _book(self, settled: Generation | None, row: write_backs.Row) -> None:
+        self.database.close_calls(row["calls"])
+        if settled is not None:
+            self.database.abandon_calls(settled.id)
 
 
 def work_of(generation: Generation, first_call_id: str | None) -> Work:
