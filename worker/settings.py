@@ -51,6 +51,12 @@ class Settings(Section):
     def webhook_secrets(self) -> tuple[str, ...]:
         return tuple(s for s in self.environment.ROWCALL_WEBHOOK_SECRET.get_secret_value().split(",") if s)
 
+    def listening(self, host: str | None, port: int | None) -> "Settings":
+        """The same with health and metrics on that address; None leaves what rowcall.toml says."""
+        given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        internal = self.configuration.internal.model_copy(update=given)
+        return self.model_copy(update={"configuration": self.configuration.model_copy(update={"internal": internal})})
+
     def route(self, name: str) -> Route:
         section = self.routes[name]
         return Route(

@@ -12,22 +12,28 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 
-def worker() -> None:
+InternalHostOption = Annotated[str | None, typer.Option(help="address of health and metrics; default: rowcall.toml's")]
+InternalPortOption = Annotated[int | None, typer.Option(help="port of health and metrics; default: rowcall.toml's")]
+
+
+def worker(*, internal_host: InternalHostOption = None, internal_port: InternalPortOption = None) -> None:
     """Runs generations. Needs SUPABASE_URL, SUPABASE_SECRET_KEY, REDIS_URL and the keys that rowcall.toml names."""
     from worker.app import run_worker
 
-    _run(run_worker)
+    _run(lambda settings: run_worker(settings.listening(internal_host, internal_port)))
 
 
 def intake(
     *,
     host: Annotated[str | None, typer.Option(help="address to listen on; default: rowcall.toml's")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on; default: rowcall.toml's")] = None,
+    internal_host: InternalHostOption = None,
+    internal_port: InternalPortOption = None,
 ) -> None:
     """Receives database webhooks and enqueues what they hint at."""
     from worker.intake_app import run_intake
 
-    _run(lambda settings: run_intake(settings, host=host, port=port))
+    _run(lambda settings: run_intake(settings.listening(internal_host, internal_port), host=host, port=port))
 
 
 def migrate(
