@@ -3,6 +3,7 @@
 | raised            | what happens                                                                        |
 |-------------------|-------------------------------------------------------------------------------------|
 | `Retryable`       | the row is queued again after a wait; when its tries are used up it fails with the code |
+| `Postponed`       | the row is queued again after a wait; the attempt does not count as a try            |
 | `Permanent`       | the row fails with the code                                                          |
 | `Refused`         | the row is refused; the text is shown to the user                                    |
 | `AttemptLost`     | nothing: another attempt has taken over, or the row was canceled                     |
@@ -28,6 +29,10 @@ class Retryable(JobError):
     def __init__(self, code: str, message: str, *, wait_s: float | None = None) -> None:
         super().__init__(code, message)
         self.wait_s = wait_s
+
+
+class Postponed(Retryable):
+    """There is no room now: nothing was tried, and another attempt after `wait_s` seconds may find some."""
 
 
 class Permanent(JobError):

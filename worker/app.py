@@ -20,15 +20,18 @@ from jobs.ports import Job, ModelName, Opening, World
 from worker.adapters.broadcast import broadcasting
 from worker.adapters.database import connected as database_connected
 from worker.adapters.knowledge import SupabaseKnowledge
+from worker.adapters.limits import RedisLimits
 from worker.adapters.models import OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.rows import SupabaseRows
 from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
+from worker.configuration import LanesSection, WorkerSection
 from worker.environment import current_environment
 from worker.executor import Executor, Timing
 from worker.health import create_internal
 from worker.leases import Leases
 from worker.ledger import AttemptLedger
+from worker.pacing import PacedChat, PacedEmbedder
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.cancels import hear_cancels
 from worker.queue.connecting import connected as redis_connected
@@ -68,7 +71,7 @@ async def run_worker(settings: Settings) -> None:
     stop = stop_on_signals()
     section, internal = settings.configuration.worker, settings.configuration.internal
     async with machine(settings) as m:
-        hints = HintWorker(m.redis, m.executor.run, claiming(settings), m.metrics)
+        hints = HintWorker(m.redis, m.executor.run, claiming_of(section, settings.configuration.lanes), m.metrics)
         health = create_internal(unready=hints.unready, registry=m.metrics.registry)
         async with serving(health, host=internal.host, port=internal.port, name="internal"):
             renewing = asyncio.create_task(m.leases.renew_forever())
@@ -86,14 +89,13 @@ async def run_worker(settings: Settings) -> None:
         log.info("worker.stopped", name=m.name)
 
 
-def claiming(settings: Settings) -> Claiming:
+def claiming_of(section: WorkerSection, lanes: LanesSection) -> Claiming:
     """How a worker of these settings takes hints."""
-    section = settings.configuration.worker
     return Claiming(
         max_jobs=section.concurrency,
         grace_s=section.grace_s,
         lease_s=section.lease_s,
-        weights=settings.configuration.lanes.model_dump(),
+        weights=lanes.model_dump(),
         tenant_places=section.tenant_concurrency,
     )
 
@@ -133,11 +135,13 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         embedder = OpenAIEmbedder(
             clients[embedding_model.provider], embedding_model, sends_dimensions=settings.embedding.sends_dimensions
         )
-        chat, prompts = OpenAIChat(clients), read_prompts()
+        limits, prompts = RedisLimits(redis, settings.limits), read_prompts()
+        paced_chat = PacedChat(OpenAIChat(clients), limits, count_tokens)
+        paced_embedder = PacedEmbedder(embedder, limits, count_tokens)
         queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
 
         def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
-            return World(knowledge, embedder, chat, ledger, stream, count_tokens, route, prompts)
+            return World(knowledge, paced_embedder, paced_chat, ledger, stream, count_tokens, route, prompts)
 
         executor = Executor(
             jobs=JOBS,

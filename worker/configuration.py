@@ -143,6 +143,17 @@ class PriceSection(Section):
     usd_per_mtok_out: Price = Field(description="tokens of the answer, reasoning included")
 
 
+class LimitSection(Section):
+    """How fast the whole fleet calls a model: below what the provider allows, so that it need not refuse."""
+
+    requests_per_min: Annotated[int, Field(ge=1)] | None = Field(default=None, description="left out: no limit")
+    tokens_per_min: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="reserved before a call by tiktoken's count and the longest answer, settled with what was used; "
+        "left out: no limit",
+    )
+
+
 class Configuration(Section):
     """rowcall.toml."""
 
@@ -157,6 +168,7 @@ class Configuration(Section):
     embedding: EmbeddingSection
     routes: Mapping[str, RouteSection]
     prices: Mapping[str, PriceSection] = {}
+    limits: Mapping[str, LimitSection] = {}
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Configuration":

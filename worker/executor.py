@@ -159,10 +159,10 @@ class Executor:
                 if accepted:
                     await self._enqueue_again(work, wait_s)
                 return accepted
-            case Release():
-                accepted = await self.rows.release(Requeued(work.id, work.attempt, calls))
+            case Release(wait_s):
+                accepted = await self.rows.release(Requeued(work.id, work.attempt, calls, wait_s))
                 if accepted:
-                    await self._enqueue_again(work, 0.0)
+                    await self._enqueue_again(work, wait_s)
                 return accepted
             case Finish(status, finished):
                 ended = Ended(work.id, work.attempt, status, finished, None, calls, attempt.stream.first_token_at)

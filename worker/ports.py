@@ -73,6 +73,34 @@ class QueueUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class PerMinute:
+    """What a model takes from the whole fleet in a minute. None: there is no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+
+class Limits(Protocol):
+    """How fast the fleet calls its models. Never raises: without its store, calls are made at once."""
+
+    def of(self, model: ModelName) -> PerMinute: ...
+
+    async def reserve(self, model: ModelName, tokens: int, *, patience_s: float) -> float:
+        """Seconds to wait before the call, for which there is then room. Negative: it would be so many seconds, more
+        than the patience, and nothing was reserved.
+        """
+        ...
+
+    async def settle(self, model: ModelName, *, reserved: int, used: int) -> None:
+        """Puts the tokens that were used in the place of those that were reserved."""
+        ...
+
+    async def refused(self, model: ModelName, wait_s: float) -> None:
+        """The provider said 429: no call begins for so long, and then fewer do for a while."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """The end of a call in the ledger. Unknown numbers are None, never 0."""
 

@@ -134,8 +134,8 @@ def _tables() -> Iterator[str]:
         is_many = get_origin(annotation) is Mapping
         section: type[BaseModel] = get_args(annotation)[1] if is_many else annotation
         title = f"[{name}.<name>]" if is_many else f"[{name}]"
-        if name == "prices":
-            title = '[prices."<provider>/<model>"]'
+        if name in {"prices", "limits"}:
+            title = f'[{name}."<provider>/<model>"]'
         yield from (f"### `{title}`", "", section.__doc__ or "", "")
         yield from (*_rows(section, "key"), "")
 

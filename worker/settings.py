@@ -15,6 +15,7 @@ from jobs.decisions.pricing import Price
 from jobs.ports import ModelName, Route
 from worker.configuration import Configuration, EmbeddingSection, Environment, ProviderSection, RouteSection, Section
 from worker.environment import UnreadableSecret, with_secrets_from_files
+from worker.ports import PerMinute
 from worker.reference import explained
 
 SECRETS = (
@@ -77,6 +78,13 @@ class Settings(Section):
         for model in (LOCAL_CHAT_MODEL, LOCAL_EMBEDDING_MODEL):  # the machine's own time is not billed
             prices[ModelName(LOCAL_PROVIDER, model)] = Price(0.0, 0.0, 0.0)
         return prices
+
+    @property
+    def limits(self) -> dict[ModelName, PerMinute]:
+        return {
+            ModelName(*name.split("/", 1)): PerMinute(limit.requests_per_min, limit.tokens_per_min)
+            for name, limit in self.configuration.limits.items()
+        }
 
 
 def load(environ: Mapping[str, str]) -> Settings:

@@ -6,7 +6,7 @@ Pure: chance is an argument.
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.errors import JobError, Permanent, Refused, Retryable, Superseded
+from jobs.errors import JobError, Permanent, Postponed, Refused, Retryable, Superseded
 from jobs.ports import Finished
 
 Error = dict[str, str]  # {"code", "message"}: as it stands in the row
@@ -47,6 +47,8 @@ class Retry:
 class Release:
     """The attempt is handed back untried."""
 
+    wait_s: float = 0.0
+
 
 Settlement = Finish | End | Retry | Release
 
@@ -62,6 +64,8 @@ def settle(outcome: Finished | Exception, *, tries: int, policy: Policy, chance:
             return Finish("succeeded", Finished(output={"superseded": True}))
         case Permanent():
             return End("failed", error_of(outcome))
+        case Postponed():
+            return Release(outcome.wait_s or 0.0)
         case Retryable() if tries < policy.max_tries:
             return Retry(max(backoff_s(tries, policy, chance), outcome.wait_s or 0.0), error_of(outcome))
         case Retryable():

@@ -4,6 +4,7 @@ from worker.adapters.memory.broadcast import MemoryBroadcast
 from worker.adapters.memory.cancels import MemoryCancels
 from worker.adapters.memory.database import MemoryDatabase
 from worker.adapters.memory.knowledge import MemoryKnowledge
+from worker.adapters.memory.limits import MemoryLimits
 from worker.adapters.memory.models import HashEmbedder, ScriptedModel
 from worker.adapters.memory.queue import MemoryQueue
 from worker.adapters.memory.rows import MemoryRows
@@ -14,6 +15,7 @@ __all__ = [
     "MemoryCancels",
     "MemoryDatabase",
     "MemoryKnowledge",
+    "MemoryLimits",
     "MemoryQueue",
     "MemoryRows",
     "ScriptedModel",

@@ -1,0 +1,130 @@
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from jobs.decisions.prompting import Message
+from jobs.errors import Postponed, Retryable
+from jobs.ports import ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage
+from tests.worker.adapters.test_limits_contract import Clock
+from worker.adapters.memory import HashEmbedder, MemoryLimits
+from worker.pacing import PacedChat, PacedEmbedder
+from worker.ports import PerMinute
+
+MODEL = ModelName("p", "m")
+CALL = "the call's id"
+REQUEST = ChatRequest(MODEL, (Message("user", "w " * 96),), 900, 1.0, 1.0)  # reserves 96 + 4 + 900 tokens
+
+
+class Model:
+    """Ends as it was told, after one word."""
+
+    def __init__(self, ending: Completed | Exception) -> None:
+        self.ending = ending
+        self.calls = 0
+
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
+        assert (request, call_id) == (REQUEST, CALL)
+        self.calls += 1
+        if isinstance(self.ending, Exception):
+            raise self.ending
+        yield TextDelta("word")
+        yield self.ending
+
+
+class Fleet:
+    """The limits, on a clock that sleeping moves."""
+
+    def __init__(self, tokens: int | None = 12_000) -> None:
+        self.clock = Clock()
+        self.limits = MemoryLimits({MODEL: PerMinute(tokens=tokens)}, self.clock)
+        self.slept_s: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        await self.clock.go(seconds)
+
+    def chat(self, model: Model) -> PacedChat:
+        return PacedChat(model, self.limits, lambda text: len(text.split()), sleep=self.sleep)
+
+    async def room(self) -> bool:
+        return await self.limits.reserve(MODEL, 0, patience_s=0.0) == 0
+
+
+async def answered(chat: PacedChat) -> list[TextDelta | Completed]:
+    async with aclosing(chat.stream(REQUEST, CALL)) as events:
+        return [event async for event in events]
+
+
+async def test_a_call_is_reserved_with_its_longest_answer_and_settled_with_what_it_used() -> None:
+    fleet = Fleet()
+    chat = fleet.chat(Model(Completed("stop", Usage(100, 20))))
+    events = await answered(chat)
+    assert [type(event) for event in events] == [TextDelta, Completed]
+    for _ in range(8):
+        await answered(chat)
+    assert fleet.slept_s == []  # nine calls of 120 tokens; two reservations of 1,000 would have filled the burst
+
+
+async def test_a_call_waits_for_its_turn_in_its_place() -> None:
+    fleet = Fleet()
+    chat = fleet.chat(Model(Completed("stop", Usage(1000, 0))))
+    for _ in range(4):
+        await answered(chat)
+    assert sum(fleet.slept_s) == pytest.approx(10.0)  # 200 tokens a second, and 1,000 of them saved up
+
+
+async def test_a_row_whose_turn_is_too_far_off_is_postponed_untried() -> None:
+    fleet = Fleet(tokens=600)  # 100 s a call
+    model = Model(Completed("stop", None))
+    await answered(fleet.chat(model))
+    with pytest.raises(Postponed, match="limit of the fleet") as caught:
+        await answered(fleet.chat(model))
+    assert caught.value.wait_s == pytest.approx(95.0)
+    assert model.calls == 1
+
+
+async def test_a_providers_refusal_slows_everybody_down_for_as_long_as_it_says() -> None:
+    fleet = Fleet(tokens=None)
+    with pytest.raises(Retryable, match="slow down"):
+        await answered(fleet.chat(Model(Retryable("model.rate_limited", "slow down", wait_s=7.0))))
+    other = fleet.chat(Model(Completed("stop", None)))
+    await answered(other)
+    assert fleet.slept_s == [7.0]
+
+
+async def test_other_errors_slow_nobody_down_and_give_their_tokens_back() -> None:
+    fleet = Fleet(tokens=600)
+    with pytest.raises(Retryable):
+        await answered(fleet.chat(Model(Retryable("model.unavailable", "gone"))))
+    assert await fleet.room()
+
+
+async def test_a_canceled_wait_gives_its_tokens_back() -> None:
+    fleet = Fleet()
+    await fleet.limits.reserve(MODEL, 2_000, patience_s=0.0)
+
+    async def canceled(_seconds: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await answered(PacedChat(Model(Completed("stop", None)), fleet.limits, len, sleep=canceled))
+    await fleet.clock.go(5.0)
+    assert await fleet.room()
+
+
+async def test_embeddings_keep_to_the_limits_of_their_model() -> None:
+    fleet = Fleet()
+
+    class Embedder(HashEmbedder):
+        async def embed(self, texts: Sequence[str], call_id: str) -> Embedded:
+            embedded = await HashEmbedder.embed(self, texts, call_id)
+            return Embedded(embedded.vectors, Usage(1_000))
+
+    embedder = Embedder()
+    fleet.limits = MemoryLimits({embedder.name: PerMinute(tokens=12_000)}, fleet.clock)
+    paced = PacedEmbedder(embedder, fleet.limits, lambda text: len(text.split()), sleep=fleet.sleep)
+    assert paced.name == embedder.name
+    for _ in range(3):
+        assert (await paced.embed(["one two"], CALL)).vectors.shape == (1, 384)
+    assert sum(fleet.slept_s) == pytest.approx(5.0)
