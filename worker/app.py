@@ -6,16 +6,17 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from inspect import iscoroutinefunction
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 from uuid import uuid4
 
 import structlog
 
-from jobs.answer import answer
-from jobs.complete import complete
+import jobs
 from jobs.decisions.prompting import Template
-from jobs.ingest import ingest
 from jobs.ports import Job, ModelName, Opening, World
 from worker.adapters.broadcast import broadcasting
 from worker.adapters.database import connected as database_connected
@@ -47,7 +48,15 @@ from worker.watching import watch_backlog
 
 log = structlog.get_logger()
 
-JOBS: Mapping[str, Job] = {"answer": answer, "complete": complete, "ingest": ingest}
+
+def read_jobs() -> Mapping[str, Job]:
+    """The jobs by kind: what a module of `jobs` defines under its own name. So one file makes a job."""
+    names = [module.name for module in iter_modules(jobs.__path__) if not module.ispkg]
+    found = {name: getattr(import_module(f"jobs.{name}"), name, None) for name in names}
+    return {name: job for name, job in found.items() if iscoroutinefunction(job)}
+
+
+JOBS = read_jobs()
 PROMPTS = Path(__file__).parents[1] / "jobs" / "prompts"
 
 

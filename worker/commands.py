@@ -29,11 +29,13 @@ class Account:
         return Rowcall.signed_in(self.url, self.key, email=self.email, password=self.password, sign_up=self.sign_up)
 
 
-async def ask_question(account: Account, question: str, options: Mapping[str, Any], *, as_json: bool) -> bool:
+async def ask(
+    account: Account, input: Mapping[str, Any], kind: str, options: Mapping[str, Any], *, as_json: bool
+) -> bool:
     """Whether it was answered. With as_json the stream is not shown, the whole is printed at the end."""
     console = Console(quiet=as_json)
     async with account.client() as rowcall:
-        shown = await show_answer(rowcall, question, options, console)
+        shown = await show_answer(rowcall, input, console, kind=kind, options=options)
     if as_json:
         json.dump(shown.as_json(), sys.stdout, indent=2)
         sys.stdout.write("\n")

@@ -60,10 +60,17 @@ class Shown:
         return {"id": self.id, **{k: self.row[k] for k in kept}, "times": self.times.as_json()}
 
 
-async def show_answer(rowcall: Rowcall, question: str, options: Mapping[str, Any], console: Console) -> Shown:
-    """Inserts the question and prints the answer as it streams, its citations, and the times."""
+async def show_answer(
+    rowcall: Rowcall,
+    input: Mapping[str, Any],
+    console: Console,
+    *,
+    kind: str = "answer",
+    options: Mapping[str, Any] | None = None,
+) -> Shown:
+    """Inserts the row and prints the answer as it streams, its citations, and the times."""
     times = Times()
-    id = await rowcall.submit({"question": question}, options=options)
+    id = await rowcall.submit(input, kind=kind, options=options)
     times.accepted = times.since()
     row = await _stream(rowcall.watch(id), times, console)
     shown = Shown(id, row, times)

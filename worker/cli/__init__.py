@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from worker.cli import asking, embedded, operating, services
+from worker.cli import asking, embedded, operating, projecting, services
 
 app = typer.Typer(
     name="rowcall",
@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
-    "Develop": (embedded.demo, embedded.dev),
+    "Develop": (embedded.demo, embedded.dev, projecting.init, projecting.new_job),
     "Use": (asking.ask, asking.ingest),
     "Run": (services.worker, services.intake, services.migrate),
     "Operate": (

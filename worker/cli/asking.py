@@ -23,13 +23,15 @@ def ingest(
 
 
 def ask(
-    question: str,
+    question: Annotated[str, typer.Argument(help="or any text that the job wants")],
     *,
-    state: StateOption = STATE,
+    kind: Annotated[str, typer.Option(help="the job")] = "answer",
+    key: Annotated[str, typer.Option(help="where in the row's input the text goes")] = "question",
     quality: Annotated[str, typer.Option(help="auto, fast or best")] = "auto",
+    state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
     """Inserts a question and shows the answer as it streams, its citations and its times."""
-    from worker.commands import ask_question
+    from worker.commands import ask as ask_project
 
-    act(ask_question(account(state), question, {"quality": quality}, as_json=as_json))
+    act(ask_project(account(state), {key: question}, kind, {"quality": quality}, as_json=as_json))

@@ -40,7 +40,7 @@ async def _ask_all(stack: Stack, docs: Path, console: Console) -> bool:
         shown = []
         for question in QUESTIONS:
             console.print(f"\n[bold]{question}[/bold]")
-            shown.append(await show_answer(rowcall, question, {}, console))
+            shown.append(await show_answer(rowcall, {"question": question}, console))
     return _all_well(ingested, shown)
 
 

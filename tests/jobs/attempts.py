@@ -1,0 +1,62 @@
+"""One attempt of a job, with every port in memory."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.decisions.prompting import Template
+from jobs.ports import ChatRequest, Finished, Job, ModelName, Route, Work, World
+from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryKnowledge, MemoryRows, ScriptedModel
+from worker.adapters.memory.models import Event
+from worker.ledger import AttemptLedger
+from worker.ports import Closing
+
+MODEL = ModelName("memory", "scripted")
+PROMPT = "Do what the job's prompt file says."
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What a job made of its row, and what it did to the world."""
+
+    finished: Finished
+    heard: Sequence[str]  # the stream, as the client hears it
+    requests: Sequence[ChatRequest]  # to the model
+    calls: Sequence[Closing]  # in the ledger
+
+
+@dataclass
+class _Stream:
+    texts: list[str] = field(default_factory=list)
+
+    async def write(self, text: str) -> None:
+        self.texts.append(text)
+
+
+async def attempted(
+    job: Job, input: Mapping[str, Any], events: Iterable[Event], options: Mapping[str, Any] | None = None
+) -> Attempted:
+    """`events`: what the model streams. The job's kind and its prompt are named after its function."""
+    name = getattr(job, "__name__", "answer")
+    database, model, stream, embedder = (
+        MemoryDatabase(lambda: datetime.now(UTC)),
+        ScriptedModel(events),
+        _Stream(),
+        HashEmbedder(),
+    )
+    rows = MemoryRows(database, worker="w", lease_s=30, opens={})
+    work = await rows.claim(database.insert(kind=name, input=dict(input), options=dict(options or {})))
+    assert isinstance(work, Work)
+    ledger = AttemptLedger(work, rows, {}, len, lambda: 0.0)
+    world = World(
+        knowledge=MemoryKnowledge(database, embedding_model=embedder.name),
+        embedder=embedder,
+        model=model,
+        ledger=ledger,
+        stream=stream,
+        count_tokens=len,
+        route=Route("default", MODEL, 800, 2000, 5.0, 60.0),
+        prompts={name: Template.of(name, PROMPT)},
+    )
+    return Attempted(await job(work, world), stream.texts, model.requests, ledger.closings)
