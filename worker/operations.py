@@ -1,4 +1,6 @@
-"""The operator's client: what the secret key may see and order. It reads no question, no answer and no document."""
+"""The operator's client: what the secret key may see and order. It reads no question, no answer and no document; of the
+project's own tables what an automation would ask.
+"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -60,6 +62,17 @@ class Operations:
     async def prune(self, max_rows: int) -> Mapping[str, int]:
         """Rows deleted, by table: what is older than `rowcall.retention` keeps, at most `max_rows` of each table."""
         return {row["table_name"]: row["deleted"] for row in await self._call("prune_v1", {"max_rows": max_rows})}
+
+    async def automations(self) -> Sequence[Mapping[str, Any]]:
+        """The triggers that fill columns: see `automations_v1`."""
+        found: Sequence[Mapping[str, Any]] = await self._call("automations_v1", {})
+        return found
+
+    async def try_automation(self, schema: str, table: str, name: str, max_rows: int) -> Sequence[Mapping[str, Any]]:
+        """What one would ask for some rows of its table: see `try_automation_v1`."""
+        place = {"schema_name": schema, "table_name": table, "trigger_name": name}
+        found: Sequence[Mapping[str, Any]] = await self._call("try_automation_v1", {**place, "max_rows": max_rows})
+        return found
 
     async def _ids(self, function: str, arguments: Mapping[str, Any]) -> Sequence[str]:
         # A set of plain values: PostgREST answers them bare, @supabase/lite under the function's name.

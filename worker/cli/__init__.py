@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import typer
 
 from worker.cli import asking, embedded, operating, projecting, services
+from worker.cli.automating import automation
 
 app = typer.Typer(
     name="rowcall",
@@ -18,7 +19,7 @@ app = typer.Typer(
 )
 
 COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
-    "Develop": (embedded.demo, embedded.dev, projecting.init, projecting.new_job),
+    "Develop": (embedded.demo, embedded.dev, embedded.sql, projecting.init, projecting.new_job),
     "Use": (asking.ask, asking.ingest),
     "Run": (services.worker, services.intake, services.migrate),
     "Operate": (
@@ -34,6 +35,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
 for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(automation, name="automation", rich_help_panel="Develop")
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """The embedded Supabase."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from worker.cli.ending import ExitCode, fail
 from worker.cli.options import STATE, LiveOption, StateOption, project_dir
+from worker.cli.projects import embedded_db_url
 
 
 def dev(
@@ -41,3 +43,16 @@ def demo(*, state: StateOption = STATE / "demo", live: LiveOption = False) -> No
 
     if not run_demo(project_dir(), state, live=live, console=Console()):
         fail("demo: an answer failed, or cites nothing; the logs are in " + str(state / "logs"))
+
+
+def sql(
+    statement: Annotated[str | None, typer.Argument(help="default: what you type, or what is piped in")] = None,
+    *,
+    state: StateOption = STATE,
+) -> None:
+    """Opens psql on the embedded stack that runs here, as postgres, who may do what migrations may."""
+    from worker.local.postgres import psql
+
+    command, environment = psql(embedded_db_url(state))
+    arguments = (command, "-v", "ON_ERROR_STOP=1", *(() if statement is None else ("-c", statement)))
+    os.execve(command, arguments, {**os.environ, **environment})  # noqa: S606 - no shell reads the arguments

@@ -66,6 +66,16 @@ def operator(state: Path) -> "Operator":
     return Operator(url, key, chosen.origin)
 
 
+def embedded_db_url(state: Path) -> str:
+    """The database of the embedded stack that runs here, as postgres."""
+    from worker.local.state import running_environment
+
+    running = running_environment(state)
+    if running is None:
+        fail(f"no embedded stack runs on {state}: start one with `rowcall dev`", ExitCode.CONFIGURATION)
+    return running["DATABASE_URL"]
+
+
 def _required(chosen: Chosen, names: tuple[str, ...], state: Path) -> list[str]:
     missing = [name for name in names if not chosen.environ.get(name)]
     if missing:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli.ending import ExitCode, fail
-from worker.cli.options import project_dir
+from worker.cli.options import STATE, StateOption, project_dir
+from worker.cli.projects import embedded_db_url
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -38,14 +39,17 @@ def intake(
 
 def migrate(
     *,
-    db_url: Annotated[str, typer.Option(envvar="DATABASE_URL", help="as role postgres")],
+    db_url: Annotated[
+        str, typer.Option(envvar="DATABASE_URL", help="as role postgres; default: the embedded stack that runs here")
+    ] = "",
+    state: StateOption = STATE,
 ) -> None:
     """Applies supabase/migrations to a database, as `supabase db push` does."""
     from worker.local.errors import StackError
     from worker.local.migrating import apply_migrations
 
     try:
-        applied = apply_migrations(db_url, project_dir() / "supabase" / "migrations")
+        applied = apply_migrations(db_url or embedded_db_url(state), project_dir() / "supabase" / "migrations")
     except StackError as error:
         fail(str(error))
     for migration in applied:

