@@ -128,7 +128,7 @@ def test_a_change_that_makes_no_work_finds_nothing(change: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({**ROWS, "type": "DROP"}, "type: Input should be 'INSERT' or 'REPLAY' (it is 'DROP')"),
+        ({**ROWS, "type": "DROP"}, "type: Input should be 'INSERT', 'REPLAY' or 'CANCEL' (it is 'DROP')"),
         ({**ROWS, "schema": "public"}, "schema: Input should be 'rowcall' (it is 'public')"),
         ({**ROWS, "table": "users"}, "table: Input should be 'generations' (it is 'users')"),
         ({"type": "INSERT"}, "schema: Field required"),
