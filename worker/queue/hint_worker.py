@@ -59,9 +59,11 @@ class HintWorker:
         self._metrics = metrics
         self._queue_name = redis.default_queue_name
         self._waiting, self._stepping = Link(redis, self._queue_name), Link(redis, self._queue_name)
+        self._count = redis.register_script(read_script("count").text)
         self._turn = asyncio.Lock()  # of the stepping link
         self._reach = Reach()
         self._owner = uuid4().hex[:12]
+        self._half = -(-claiming.max_jobs // 2)
         self._running: dict[str, Running] = {}
         self._ended: list[Ended] = []
         self._is_stopping = False
@@ -140,12 +142,14 @@ class HintWorker:
     async def _step(self, places: int) -> int:
         """Tells what has ended and takes up to `places` jobs; the ms until more is due (0: there is more; -1: unknown).
 
+        It takes half of all places at most, so that Redis works on one half while the other half's jobs run.
+
         Ends that Redis did not acknowledge are told again: their tokens make that harmless.
         """
         async with self._turn:
             ended, self._ended = self._ended[:STEP_ENDS], self._ended[STEP_ENDS:]
             try:
-                reply = await self._stepping.call(STEP, self._arguments(places, ended))
+                reply = await self._stepping.call(STEP, self._arguments(min(places, self._half), ended))
             except BaseException:
                 self._ended = ended + self._ended
                 raise
@@ -233,7 +237,7 @@ class HintWorker:
     def _held(self) -> Sequence[tuple[Argument, ...]]:
         """For the renewing thread: one copy, which nothing else can change."""
         jobs = [running.job for running in self._running.copy().values()]
-        return [(job.id, job.token, job.lane, job.tenant) for job in jobs]
+        return [(job.id, job.token, job.tenant) for job in jobs]
 
     def _lost_from_thread(self, ids: Sequence[str]) -> None:
         if self._loop is not None:
@@ -252,6 +256,7 @@ class HintWorker:
             self._renewing.turned()
             with suppress(*OUTAGES):  # the claims say what is wrong
                 await self._cancel_aborted()
+                await self._count(keys=[self._queue_name], args=[self._owner, *self._running_by_lane()])
                 if beats % round(HEALTH_S / HEARTBEAT_S) == 0:
                     await self._show_health()
             beats += 1
@@ -263,6 +268,10 @@ class HintWorker:
                 if (running := self._running.get(id.decode())) is not None and not running.is_aborted:
                     running.is_aborted = True
                     running.task.cancel()
+
+    def _running_by_lane(self) -> list[int]:
+        lanes = [running.job.lane for running in self._running.copy().values()]
+        return [lanes.count(lane) for lane in LANES]
 
     async def _show_health(self) -> None:
         """The key that `arq --check` looks at; every worker of the queue refreshes it."""

@@ -11,8 +11,8 @@
 --   QUEUE:tenants:LANE             sorted set: tenants who have a line, by their turn
 --   QUEUE:full:LANE                sorted set: tenants all of whose places are taken, by the time to look again
 --   QUEUE:lanes                    hash: turn and pass of the lanes, mean seconds of a job
---   QUEUE:running:LANE             sorted set: ids that run, by the end of their lease
---   QUEUE:places:TENANT            the same of one tenant, where places are limited
+--   QUEUE:workers                  hash: worker by time:count of each lane that it runs, as it said about a second ago
+--   QUEUE:places:TENANT            sorted set: ids that run, by the end of their lease, where places are limited
 --   QUEUE:wake                     list: a token for each idle worker that should look
 --
 -- Scores. From 0 on they are as arq has them, the time in ms from which a job is due; while it runs here that is the
@@ -51,4 +51,28 @@ local function wake(count)
   for _ = 1, room do
     redis.call('RPUSH', queue .. ':wake', '1')
   end
+end
+
+local WORKER_SILENT = 5000 -- ms; then it is dead, or cut off
+
+local function running_by_lane()
+  local sums = {}
+  for n in ipairs(LANES) do
+    sums[n] = 0
+  end
+  local said = redis.call('HGETALL', queue .. ':workers')
+  for i = 1, #said, 2 do
+    local numbers = {}
+    for number in string.gmatch(said[i + 1], '%d+') do
+      table.insert(numbers, tonumber(number))
+    end
+    if now - numbers[1] > WORKER_SILENT then
+      redis.call('HDEL', queue .. ':workers', said[i])
+    else
+      for n in ipairs(LANES) do
+        sums[n] = sums[n] + (numbers[n + 1] or 0)
+      end
+    end
+  end
+  return sums
 end

@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
+from hiredis import pack_command
 from redis.exceptions import NoScriptError, ResponseError
 
 from worker.queue.connecting import BoundedConnection
@@ -47,11 +48,11 @@ class Link:
         try:
             connection = await self._connected()
             if not self._is_pipelined:
-                await connection.send_command(*waiting)
+                await connection.send_packed_command(packed(waiting))
                 await connection.read_response()
                 return await self._evaluated(connection, script, arguments)
             call = self._call_of(script, arguments)
-            await connection.send_packed_command(connection.pack_commands([waiting, call]))
+            await connection.send_packed_command(packed(waiting) + packed(call))
             await connection.read_response()
             try:
                 return await connection.read_response()
@@ -80,14 +81,21 @@ class Link:
         return self._connection
 
     async def _evaluated(self, connection: BoundedConnection, script: Script, arguments: Sequence[Argument]) -> Any:
-        await connection.send_command(*self._call_of(script, arguments))
+        # redis-py's asyncio connections pack in Python, and write each part by itself: half the time of a large call.
+        await connection.send_packed_command(packed(self._call_of(script, arguments)))
         try:
             return await connection.read_response()
         except NoScriptError:  # a server that started anew
-            await connection.send_command("SCRIPT", "LOAD", script.text)
+            await connection.send_packed_command(packed(("SCRIPT", "LOAD", script.text)))
             await connection.read_response()
-            await connection.send_command(*self._call_of(script, arguments))
+            await connection.send_packed_command(packed(self._call_of(script, arguments)))
             return await connection.read_response()
 
     def _call_of(self, script: Script, arguments: Sequence[Argument]) -> tuple[Argument, ...]:
         return ("EVALSHA", script.sha, 1, self._queue_name, *arguments)
+
+
+def packed(command: tuple[Argument, ...]) -> bytes:
+    """A command as it goes over the wire."""
+    bytes_sent: bytes = pack_command(command)  # type: ignore[arg-type] # typed as if all tuples had one item
+    return bytes_sent

@@ -17,7 +17,7 @@ local FIELDS = 7
 
 -- Ends
 
-local lost, keys, removed, left_lanes, seconds = {}, {}, {}, {}, {}
+local lost, keys, removed, seconds = {}, {}, {}, {}
 
 local function free_place(tenant, id)
   redis.call('ZREM', queue .. ':places:' .. tenant, id)
@@ -68,8 +68,6 @@ if ends > 0 then
     local at = first + FIELDS * (n - 1)
     local id, token, how, lane, tenant = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
     if is_held(id, token, marks[n]) then
-      left_lanes[lane] = left_lanes[lane] or {}
-      table.insert(left_lanes[lane], id)
       if how == 'done' then
         seconds[lane] = seconds[lane] or {}
         table.insert(seconds[lane], tonumber(ARGV[at + 6]) / 1000)
@@ -87,9 +85,6 @@ if ends > 0 then
   if #keys > 0 then
     redis.call('DEL', unpack(keys))
     redis.call('ZREM', queue, unpack(removed))
-  end
-  for lane, ids in pairs(left_lanes) do
-    redis.call('ZREM', queue .. ':running:' .. lane, unpack(ids))
   end
   for lane, all in pairs(seconds) do
     local mean = tonumber(redis.call('HGET', queue .. ':lanes', lane .. ':job_s') or all[1])
@@ -142,7 +137,7 @@ local function waiting_in(lane)
   local rows = redis.call('ZRANGE', queue .. ':tenants:' .. lane, 0, claims - 1, 'WITHSCORES')
   local tenants = {}
   for i = 1, #rows, 2 do
-    table.insert(tenants, {name = rows[i], turn = tonumber(rows[i + 1]), taken = 0})
+    table.insert(tenants, {name = rows[i], lane = lane, turn = tonumber(rows[i + 1]), taken = 0})
   end
   return {name = lane, tenants = tenants, all = {}, at = 1, turn = tenants[1] and tenants[1].turn or 0}
 end
@@ -213,7 +208,7 @@ for n, lane in ipairs(lanes) do
     if tenant.taken > 0 then
       for _, id in ipairs(redis.call('LPOP', line_of(lane.name, tenant.name), tenant.taken)) do
         table.insert(ids, id)
-        table.insert(whose, {lane = lane.name, tenant = tenant.name})
+        table.insert(whose, tenant)
       end
     end
     if tenant.taken < tenant.left then
@@ -249,9 +244,9 @@ if #ids > 0 then
   marks, payloads = redis.call('MGET', unpack(marks)), redis.call('MGET', unpack(payloads))
   local has_aborts = redis.call('EXISTS', 'arq:abort') == 1
   local stamp = owner .. ':' .. clock[1] .. string.format('%06d', clock[2]) .. ':'
-  local rescored, running, occupied = {}, {}, {}
+  local rescored, occupied = {}, {}
   for n, id in ipairs(ids) do
-    local score, lane, tenant = tonumber(scores[n] or nil), whose[n].lane, whose[n].tenant
+    local score, lane, tenant = tonumber(scores[n] or nil), whose[n].lane, whose[n].name
     -- A line may name what arq's own worker has ended, or put off: that is passed over.
     if score and score < 0 and marks[n] then -- arq's own worker runs it
       local left = redis.call('PTTL', 'arq:in-progress:' .. id)
@@ -263,9 +258,6 @@ if #ids > 0 then
       redis.call('SET', 'arq:in-progress:' .. id, token, 'PX', lease)
       table.insert(rescored, now + lease)
       table.insert(rescored, id)
-      running[lane] = running[lane] or {}
-      table.insert(running[lane], now + lease)
-      table.insert(running[lane], id)
       if places > 0 then
         occupied[tenant] = occupied[tenant] or {}
         table.insert(occupied[tenant], now + lease)
@@ -278,9 +270,6 @@ if #ids > 0 then
   end
   if #rescored > 0 then
     redis.call('ZADD', queue, 'XX', unpack(rescored))
-  end
-  for lane, entries in pairs(running) do
-    redis.call('ZADD', queue .. ':running:' .. lane, unpack(entries))
   end
   for tenant, entries in pairs(occupied) do
     redis.call('ZADD', queue .. ':places:' .. tenant, unpack(entries))

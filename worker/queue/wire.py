@@ -74,7 +74,7 @@ def dumps(job: dict[str, Any]) -> bytes:
 
 def loads(job: bytes) -> dict[str, Any]:
     """A job, or a result. The one exception that a result may hold comes back as one: `Job.abort` asks for it."""
-    read: Any = json.loads(job)
+    read: Any = json.loads(job.decode())
     if not isinstance(read, dict):
         raise ValueError("a job is an object")  # noqa: TRY004 - as what is not JSON
     if read.get("s") is False and read.get("r") == ABORTED:

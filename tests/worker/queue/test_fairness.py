@@ -157,6 +157,10 @@ async def test_the_backlog_tells_depth_age_and_jobs_in_flight_of_each_lane(redis
     await queue.enqueue(hints(3, "b", "bulk"))
     await queue.enqueue(hints(2, "b"), wait_s=3600.0)
     running = await given_out(redis, 5)
+    count = redis.register_script(read_script("count").text)
+    await count(keys=[QUEUE], args=["w1", 3, 0])
+    assert await count(keys=[QUEUE], args=["w2", 1, 1]) == [4, 1]
+    await redis.hset(f"{QUEUE}:workers", "dead", "1:50:50")  # type: ignore[misc] # redis-py types it for both worlds
     await asyncio.sleep(0.02)
     backlog = await queue.backlog()
     interactive, bulk = backlog.lanes
@@ -166,6 +170,8 @@ async def test_the_backlog_tells_depth_age_and_jobs_in_flight_of_each_lane(redis
     assert 0.02 <= interactive.oldest_s < 30.0
     assert (interactive.mean_job_s, interactive.work_s) == (None, 0.0)
     await given_out(redis, 0, ended=running)
+    await count(keys=[QUEUE], args=["w1", 0, 0])
+    await count(keys=[QUEUE], args=["w2", 0, 0])
     interactive = (await queue.backlog()).lanes[0]
     assert (interactive.waiting, interactive.running, interactive.mean_job_s) == (3, 0, 0.001)
 

@@ -81,7 +81,9 @@ async def until_empty(queue: ArqQueue) -> None:
     await async_until(is_empty, "the queue is empty")
 
 
-KEPT = {f"{QUEUE}:{name}".encode() for name in ("health-check", "lanes", "wake")}  # whatever ran, and how much
+KEPT = {
+    f"{QUEUE}:{name}".encode() for name in ("health-check", "lanes", "wake", "workers")
+}  # whatever ran, and how much
 
 
 async def test_every_hint_runs_once_and_leaves_nothing_in_redis(redis: ArqRedis) -> None:
