@@ -22,6 +22,8 @@ from worker.adapters.broadcast import broadcasting
 from worker.adapters.database import connected as database_connected
 from worker.adapters.knowledge import SupabaseKnowledge
 from worker.adapters.limits import RedisLimits
+from worker.adapters.memory import MemoryMessageQuota
+from worker.adapters.message_quota import RedisMessageQuota
 from worker.adapters.models import OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.rows import SupabaseRows
 from worker.adapters.tokens import count_tokens
@@ -125,11 +127,14 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         for provider, access in settings.providers.items():
             client = openai_client(access.base_url, access.api_key.get_secret_value())
             clients[provider] = await stack.enter_async_context(client)
+        per_s = configuration.broadcast.messages_per_s
+        alone = MemoryMessageQuota(messages_per_s=per_s)
+        quota = RedisMessageQuota(redis, messages_per_s=per_s, otherwise=alone)
         broadcast = await stack.enter_async_context(
             broadcasting(
                 environment.SUPABASE_URL,
                 secret_key,
-                messages_per_s=configuration.broadcast.messages_per_s,
+                quota=quota,
                 interval_s=configuration.broadcast.interval_s,
             )
         )

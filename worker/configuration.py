@@ -96,7 +96,7 @@ class BroadcastSection(Section):
     interval_s: Positive = Field(default=0.04, description="deltas of all rows that meet within it share one request")
     messages_per_s: Annotated[int, Field(ge=1)] = Field(
         default=400,
-        description="of one worker process. A hosted project takes 100 (Free), 500 (Pro) or 2,500 (Team), delivered "
+        description="of the whole fleet. A hosted project takes 100 (Free), 500 (Pro) or 2,500 (Team), delivered "
         "ones included, and drops what is above",
     )
 

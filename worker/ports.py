@@ -222,6 +222,22 @@ class Broadcasted:
     payload: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many messages may be sent now; where that is none, seconds until one may."""
+
+    messages: int
+    wait_s: float
+
+
+class MessageQuota(Protocol):
+    """How many messages the fleet sends to Realtime, which drops what is above a project's plan. Never raises."""
+
+    async def take(self, wanted: int) -> Grant:
+        """Takes what there is, `wanted` at most, which is 1 or more."""
+        ...
+
+
 class Broadcast(Protocol):
     """Messages to watching clients. Best effort by nature: clients re-read the row where a gap shows."""
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import httpx
 import structlog
 
-from worker.outbox import Budget, Outbox, encode
-from worker.ports import Broadcasted
+from worker.outbox import Outbox, encode
+from worker.ports import Broadcasted, MessageQuota
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ class SupabaseBroadcast:
     """`worker.ports.Broadcast`. One request is under way at a time, so no message overtakes another.
 
     The first message goes at once; while traffic lasts a request begins every `interval_s` at most, with all that has
-    gathered. Over the budget messages wait and deltas grow. A message that cannot be delivered is dropped: the client
+    gathered. Over the quota messages wait and deltas grow. A message that cannot be delivered is dropped: the client
     finds the gap and reads the row.
     """
 
@@ -29,12 +29,12 @@ class SupabaseBroadcast:
         self,
         http: httpx.AsyncClient,
         *,
-        messages_per_s: float,
+        quota: MessageQuota,
         interval_s: float = 0.04,
         monotonic_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`http` knows the project's URL and secret key. `messages_per_s`: this process' share of the budget."""
+        """`http` knows the project's URL and secret key."""
         self.sent = 0  # messages
         self.failed = 0
         self._http = http
@@ -42,7 +42,8 @@ class SupabaseBroadcast:
         self._monotonic_s = monotonic_s
         self._sleep = sleep
         self._outbox = Outbox(MAX_REQUEST_BYTES)
-        self._budget = Budget(messages_per_s, tokens=messages_per_s, at_s=monotonic_s())
+        self._quota = quota
+        self._granted = 0  # messages that may be sent
         self._next_request_s = monotonic_s()
         self._delivery: asyncio.Task[None] | None = None
         self._is_failing = False
@@ -62,21 +63,22 @@ class SupabaseBroadcast:
         try:
             while self._outbox:
                 await self._wait_for_turn()
-                messages = self._outbox.take(self._budget.available(self._monotonic_s()))
-                self._budget.spend(len(messages))
+                messages = self._outbox.take(self._granted)
+                self._granted -= len(messages)
                 self._next_request_s = self._monotonic_s() + self._interval_s
                 await self._post(messages)
         finally:
             self._delivery = None  # here, not when the task is done: what comes in between would wait for ever
 
     async def _wait_for_turn(self) -> None:
-        while True:
-            now_s = self._monotonic_s()
-            has_budget = self._budget.available(now_s) >= 1
-            wait_s = max(self._next_request_s - now_s, 0.0 if has_budget else self._budget.wait_s())
-            if has_budget and wait_s <= 0:
-                return
+        while (wait_s := self._next_request_s - self._monotonic_s()) > 0:
             await self._sleep(wait_s)
+        while (wanted := len(self._outbox) - self._granted) > 0:
+            grant = await self._quota.take(wanted)
+            self._granted += grant.messages
+            if self._granted:
+                return
+            await self._sleep(grant.wait_s)
 
     async def _post(self, messages: tuple[Broadcasted, ...]) -> None:
         problem = await self._try(messages)
@@ -112,11 +114,11 @@ def report_bug(delivery: "asyncio.Task[None]") -> None:
 
 @asynccontextmanager
 async def broadcasting(
-    url: str, secret_key: str, *, messages_per_s: float, interval_s: float = 0.04, timeout_s: float = 5.0
+    url: str, secret_key: str, *, quota: MessageQuota, interval_s: float = 0.04, timeout_s: float = 5.0
 ) -> AsyncIterator[SupabaseBroadcast]:
     """A broadcast whose connection is kept while the block runs; at its end what waits is sent."""
     async with httpx.AsyncClient(base_url=url, headers={"apikey": secret_key}, timeout=timeout_s) as http:
-        broadcast = SupabaseBroadcast(http, messages_per_s=messages_per_s, interval_s=interval_s)
+        broadcast = SupabaseBroadcast(http, quota=quota, interval_s=interval_s)
         try:
             yield broadcast
         finally:

@@ -11,6 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from worker.adapters.broadcast import SupabaseBroadcast
+from worker.adapters.memory import MemoryMessageQuota
 from worker.ports import Broadcasted
 
 Answer = Callable[[], httpx.Response]
@@ -93,9 +94,8 @@ def broadcast_to(realtime: Realtime, clock: Clock, *, messages_per_s: float = 1_
     http = httpx.AsyncClient(
         transport=realtime, base_url="http://project.test", headers={"apikey": "sb_secret_of_the_test"}
     )
-    return SupabaseBroadcast(
-        http, messages_per_s=messages_per_s, interval_s=0.04, monotonic_s=clock.monotonic_s, sleep=clock.sleep
-    )
+    quota = MemoryMessageQuota(messages_per_s=messages_per_s, monotonic_s=clock.monotonic_s)
+    return SupabaseBroadcast(http, quota=quota, interval_s=0.04, monotonic_s=clock.monotonic_s, sleep=clock.sleep)
 
 
 def delta(topic: str, offset: int, text: str) -> Broadcasted:

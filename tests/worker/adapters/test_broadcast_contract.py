@@ -13,7 +13,7 @@ from jobs.decisions.streaming import utf16_length
 from tests.clients import signed_up
 from tests.waiting import DEADLINE_S
 from worker.adapters.broadcast import broadcasting
-from worker.adapters.memory import MemoryBroadcast
+from worker.adapters.memory import MemoryBroadcast, MemoryMessageQuota
 from worker.local.stack import Stack
 from worker.ports import Broadcast, Broadcasted
 
@@ -79,7 +79,7 @@ class RealtimeStage:
 async def realtime_stage(stack: Stack) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as exits:
         broadcast = await exits.enter_async_context(
-            broadcasting(stack.url, stack.secret_key, messages_per_s=1_000, interval_s=0.005)
+            broadcasting(stack.url, stack.secret_key, quota=MemoryMessageQuota(messages_per_s=1_000), interval_s=0.005)
         )
         client = await exits.enter_async_context(signed_up(stack))
         exits.push_async_callback(client.remove_all_channels)

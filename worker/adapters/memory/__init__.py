@@ -5,6 +5,7 @@ from worker.adapters.memory.cancels import MemoryCancels
 from worker.adapters.memory.database import MemoryDatabase
 from worker.adapters.memory.knowledge import MemoryKnowledge
 from worker.adapters.memory.limits import MemoryLimits
+from worker.adapters.memory.message_quota import MemoryMessageQuota
 from worker.adapters.memory.models import HashEmbedder, ScriptedModel
 from worker.adapters.memory.queue import MemoryQueue
 from worker.adapters.memory.rows import MemoryRows
@@ -16,6 +17,7 @@ __all__ = [
     "MemoryDatabase",
     "MemoryKnowledge",
     "MemoryLimits",
+    "MemoryMessageQuota",
     "MemoryQueue",
     "MemoryRows",
     "ScriptedModel",
