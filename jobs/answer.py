@@ -1,13 +1,14 @@
 """The main story: question → context → prompt → model → answer."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from jobs.completions import stream_completion, warnings_of
+from jobs.completions import Asked, complete_by
 from jobs.decisions.citing import cite
 from jobs.decisions.compression import compress
 from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
-from jobs.ports import ChatRequest, Completed, Finished, Opening, Work, World
+from jobs.ports import Finished, Opening, Work, World
 from jobs.questions import Question
 
 MAX_CHUNKS = 30  # candidates from each of the two searches
@@ -17,7 +18,7 @@ MAX_EXAMPLES = 2
 
 async def answer(work: Work, world: World) -> Finished:
     """An answer from the owner's documents, streamed while it is written, with at most 5 citations."""
-    question, route = Question.of(work), world.route
+    question, route = Question.of(work), world.routes["default"]
 
     async with world.ledger.call(Opening("embed", world.embedder.name), opened=work.first_call_id) as call:
         embedded = await world.embedder.embed([question.searched], call.id)
@@ -40,28 +41,21 @@ async def answer(work: Work, world: World) -> Finished:
         count_tokens=world.count_tokens,
     )
 
-    request = ChatRequest(
-        route.model,
-        prompt.messages,
-        question.output_limit(route.max_output_tokens),
-        route.first_token_timeout_s,
-        route.total_timeout_s,
-    )
-    async with world.ledger.call(opening, opened=context.call_id) as call:
-        text, ending = await stream_completion(request, call, world)
+    asked = Asked("answer", prompt.messages, question.max_output_tokens)
+    completion = await complete_by(route, asked, work, world, opened=context.call_id)
 
     return Finished(
-        answer=text,
-        output=_remarks(ending, other_model=context.other_model),
-        citations=tuple(asdict(citation) for citation in cite(text, passages)),
-        route=route.name,
+        answer=completion.text,
+        output=_remarks(completion.warnings, other_model=context.other_model),
+        citations=tuple(asdict(citation) for citation in cite(completion.text, passages)),
+        route=completion.route,
         prompt_version=prompt.version,
     )
 
 
-def _remarks(ending: Completed, *, other_model: bool) -> dict[str, list[str]] | None:
+def _remarks(warnings: Sequence[str], *, other_model: bool) -> dict[str, list[str]] | None:
     """What the asker should know about the answer."""
-    warnings = warnings_of(ending)
+    remarks = list(warnings)
     if other_model:
-        warnings.append("embedding.mismatch: some chunks were embedded by another model and cannot be found")
-    return {"warnings": warnings} if warnings else None
+        remarks.append("embedding.mismatch: some chunks were embedded by another model and cannot be found")
+    return {"warnings": remarks} if remarks else None

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.decisions.falling_back import NO_CHAINS, Chains, Failure
 from jobs.decisions.fusion import Candidate
 from jobs.decisions.prompting import Message, Template
 
@@ -36,6 +37,7 @@ class Work:
     options: Json
     created_at: datetime
     first_call_id: str | None  # the ledger row that the claim opened for the job's first model call
+    broken_off: tuple[Failure, ...] = ()  # routes of earlier attempts that failed in mid-answer, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,18 @@ class Ledger(Protocol):
         ...
 
 
+class Circuits(Protocol):
+    """The circuit breakers of providers, shared by the fleet. They save time: without their store all are closed."""
+
+    async def admits(self, provider: str) -> bool:
+        """Whether a call may be made now. True may be the one call that finds out: `record` how it ended."""
+        ...
+
+    async def record(self, provider: str, code: str | None) -> None:
+        """How a call ended; None: with an answer."""
+        ...
+
+
 class AnswerStream(Protocol):
     """The text on its way to the client, in order; coalesced into deltas and checkpoints by the machine."""
 
@@ -252,6 +266,7 @@ class Route:
     context_budget_tokens: int
     first_token_timeout_s: float
     total_timeout_s: float
+    chains: Chains = NO_CHAINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +278,9 @@ class World:
     model: ChatModel
     ledger: Ledger
     stream: AnswerStream
+    circuits: Circuits
     count_tokens: Callable[[str], int]
-    route: Route
+    routes: Mapping[str, Route]  # by name; there is one named default
     prompts: Mapping[str, Template]  # by file name without its ending
 
 

@@ -23,6 +23,3 @@ class Question:
         """What is searched for: a follow-up ("and on macOS?") rarely names its subject, the question before it does."""
         earlier = [turn.content for turn in self.history if turn.role == "user"]
         return "\n".join((*earlier[-1:], self.text))
-
-    def output_limit(self, most: int) -> int:
-        return min(most, self.max_output_tokens or most)

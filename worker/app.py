@@ -16,9 +16,11 @@ from uuid import uuid4
 import structlog
 
 import jobs
+from jobs.decisions.breaking import Breaking
 from jobs.decisions.prompting import Template
 from jobs.ports import Job, ModelName, Opening, World
 from worker.adapters.broadcast import broadcasting
+from worker.adapters.circuits import RedisCircuits
 from worker.adapters.database import connected as database_connected
 from worker.adapters.knowledge import SupabaseKnowledge
 from worker.adapters.limits import RedisLimits
@@ -140,7 +142,8 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         )
         metrics.watch_broadcast(sent=lambda: broadcast.sent, failed=lambda: broadcast.failed)
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
-        route = settings.route("default")
+        routes = settings.as_routes()
+        route = routes["default"]
         opens = {"answer": Opening("embed", embedding_model), "complete": Opening("complete", route.model, route.name)}
         policy = Policy(**configuration.retries.model_dump())
         rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
@@ -152,10 +155,11 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         limits, prompts = RedisLimits(redis, settings.limits), read_prompts()
         paced_chat = PacedChat(OpenAIChat(clients), limits, count_tokens)
         paced_embedder = PacedEmbedder(embedder, limits, count_tokens)
+        circuits = RedisCircuits(redis, Breaking(**configuration.breaking.model_dump()))
         queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
 
         def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
-            return World(knowledge, paced_embedder, paced_chat, ledger, stream, count_tokens, route, prompts)
+            return World(knowledge, paced_embedder, paced_chat, ledger, stream, circuits, count_tokens, routes, prompts)
 
         executor = Executor(
             jobs=JOBS,

@@ -135,6 +135,28 @@ class RouteSection(Section):
     total_timeout_s: Positive = Field(default=120.0, description="of one model call")
 
 
+class FallbackSection(Section):
+    """Routes that are asked when the route of this name fails: names of `[routes]`, in this order, one list a cause.
+
+    Nobody goes on with another model's text: after its first text an error ends the attempt, and the next one begins
+    with the next route.
+    """
+
+    errors: tuple[Text, ...] = Field(default=(), description="after a timeout, a limit (429) or an error")
+    context_too_long: tuple[Text, ...] = Field(default=(), description="when the prompt does not fit the model")
+    refusals: tuple[Text, ...] = Field(default=(), description="when the model or its filter declines")
+
+
+class BreakingSection(Section):
+    """The circuit breaker of each provider, shared by the fleet: while it is open, other providers' routes go first."""
+
+    failures: Annotated[int, Field(ge=1)] = Field(default=5, description="in a row, after which the circuit opens")
+    within_s: Positive = Field(default=60.0, description="failures further apart do not add up")
+    open_s: Positive = Field(default=10.0, description="how long until one call may try; doubles when that fails")
+    max_open_s: Positive = Field(default=120.0, description="the longest of these pauses")
+    probe_s: Positive = Field(default=30.0, description="how long such a try holds back others")
+
+
 class PriceSection(Section):
     """US dollars per million tokens. A model that is missing here costs null, which no budget counts."""
 
@@ -167,6 +189,8 @@ class Configuration(Section):
     providers: Mapping[str, ProviderSection]
     embedding: EmbeddingSection
     routes: Mapping[str, RouteSection]
+    fallbacks: Mapping[str, FallbackSection] = {}
+    breaking: BreakingSection = BreakingSection()
     prices: Mapping[str, PriceSection] = {}
     limits: Mapping[str, LimitSection] = {}
 
@@ -179,6 +203,21 @@ class Configuration(Section):
             if provider not in self.providers:
                 known = ", ".join(sorted(self.providers))
                 raise ValueError(f"{place}.provider must be a name of [providers]: {known} (it is {provider!r})")
+        return self
+
+    @model_validator(mode="after")
+    def _fallbacks_lead_elsewhere(self) -> "Configuration":
+        for name, section in self.fallbacks.items():
+            if name not in self.routes:
+                raise ValueError(f"fallbacks.{name} must be a name of [routes]: {', '.join(self.routes)}")
+            others = [route for route in self.routes if route != name]
+            for cause, chain in section:
+                for route in chain:
+                    if route not in others:
+                        allowed = ", ".join(others) or "there are none"
+                        raise ValueError(
+                            f"fallbacks.{name}.{cause} must be other names of [routes]: {allowed} (it is {route!r})"
+                        )
         return self
 
 

@@ -213,6 +213,7 @@ class Executor:
             "tokens_cached": sum(c.tokens_cached or 0 for c in closings),
             "tokens_out": sum(c.tokens_out or 0 for c in closings),
             "cost_usd": sum(costs) if costs else None,
+            "failed_calls": [f"{c.route or c.model.model}: {c.error_code}" for c in closings if c.status == "failed"],
         }
         if isinstance(cause, Finished):
             log.info("attempt.finished", route=cause.route, variant=cause.variant, **fields)

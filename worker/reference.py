@@ -60,6 +60,8 @@ def _allowed(kind: Any, bounds: tuple[Any, ...]) -> str:
         return _allowed(inner, bounds)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
+    if get_origin(kind) is tuple:
+        return "a list of texts"
     if kind in {int, float}:
         return f"a {'whole ' if kind is int else ''}number{_range(bounds)}"
     if kind is bool:
@@ -154,7 +156,7 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is PydanticUndefined:
         return "required"
-    if value is None or (isinstance(value, SecretStr) and not value.get_secret_value()):
+    if value is None or value == () or (isinstance(value, SecretStr) and not value.get_secret_value()):
         return "-"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -12,24 +12,17 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # as rowcall.kinds wants it
 JOB = '''\
 """What the model makes of a text."""
 
-from jobs.completions import stream_completion
+from jobs.completions import Asked, complete_by
 from jobs.decisions.prompting import Message
-from jobs.ports import ChatRequest, Finished, Opening, Work, World
+from jobs.ports import Finished, Work, World
 
 
 async def {name}(work: Work, world: World) -> Finished:
     """The model's answer to prompts/{name}.md and `input.text`, streamed while it is written."""
-    route, template = world.route, world.prompts["{name}"]
-    request = ChatRequest(
-        route.model,
-        (Message("system", template.text), Message("user", work.input["text"])),
-        route.max_output_tokens,
-        route.first_token_timeout_s,
-        route.total_timeout_s,
-    )
-    async with world.ledger.call(Opening("{name}", route.model, route.name)) as call:
-        text, _ending = await stream_completion(request, call, world)
-    return Finished(answer=text, route=route.name, prompt_version=template.version)
+    template = world.prompts["{name}"]
+    asked = Asked("{name}", (Message("system", template.text), Message("user", work.input["text"])))
+    completion = await complete_by(world.routes["default"], asked, work, world)
+    return Finished(answer=completion.text, route=completion.route, prompt_version=template.version)
 '''
 
 PROMPT = """\

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from jobs.decisions.falling_back import NO_CHAINS, Chains
 from jobs.decisions.pricing import Price
 from jobs.ports import ModelName, Route
 from worker.configuration import Configuration, EmbeddingSection, Environment, ProviderSection, RouteSection, Section
@@ -60,6 +61,7 @@ class Settings(Section):
 
     def route(self, name: str) -> Route:
         section = self.routes[name]
+        fallbacks = self.configuration.fallbacks.get(name)
         return Route(
             name=name,
             model=ModelName(section.provider, section.model),
@@ -67,7 +69,11 @@ class Settings(Section):
             context_budget_tokens=section.context_budget_tokens,
             first_token_timeout_s=section.first_token_timeout_s,
             total_timeout_s=section.total_timeout_s,
+            chains=NO_CHAINS if fallbacks is None else Chains(**fallbacks.model_dump()),
         )
+
+    def as_routes(self) -> dict[str, Route]:
+        return {name: self.route(name) for name in self.routes}
 
     @property
     def prices(self) -> dict[ModelName, Price]:

@@ -35,13 +35,22 @@ begin
   end loop;
 end $$;
 
+create function rowcall.broken_off(generation_id uuid) returns jsonb
+language sql stable set search_path = '' as $$
+  select coalesce(jsonb_agg(jsonb_build_object('route', k.route, 'code', k.error_code) order by k.created_at), '[]')
+    from rowcall.calls k
+   where k.generation_id = broken_off.generation_id and k.status = 'failed' and k.first_token_ms is not null and k.route is not null
+     and k.error_code like 'model.%'
+$$;
+
 -- claim: queued and due, or running with a lease that ended → running, attempt + 1; or → failed, when it was lost max_losses times.
 -- Opens the first call of each kind's job in the ledger. opens: [{"kind", "purpose", "provider", "model", "route"}], at most one per kind.
--- Answers what is now the worker's (status running) and what it ended (failed).
+-- Answers what is now the worker's (status running) and what it ended (failed). broken_off: the calls of earlier attempts that failed after
+-- their first text, [{"route", "code"}] in their order: another model would have to go on there, so the next attempt begins with it.
 create function rowcall.claim_generations_v1(ids uuid[], worker text, lease_s double precision, opens jsonb[] default '{}',
                                              max_losses integer default 3)
 returns table (id uuid, attempt integer, tries integer, user_id uuid, tenant text, kind text, lane text, input jsonb, options jsonb,
-               created_at timestamptz, call_id uuid, status text)
+               created_at timestamptz, call_id uuid, status text, broken_off jsonb)
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
@@ -60,7 +69,7 @@ begin
      order by a.generation_id for no key update skip locked);
   if expired <> '{}' then
     return query
-    select p.id, p.attempt, p.tries, p.user_id, p.tenant, p.kind, p.lane, p.input, p.options, p.created_at, null::uuid, p.status
+    select p.id, p.attempt, p.tries, p.user_id, p.tenant, p.kind, p.lane, p.input, p.options, p.created_at, null::uuid, p.status, '[]'::jsonb
       from rowcall.lose_attempts(expired, max_losses) p;
   end if;
   return query
@@ -81,7 +90,8 @@ begin
     select c.id, c.user_id, c.tenant, c.kind, c.attempt, o ->> 'purpose', o ->> 'provider', o ->> 'model', o ->> 'route'
       from claimed c join unnest(opens) o on o ->> 'kind' = c.kind
     returning calls.generation_id, calls.id)
-  select c.id, c.attempt, c.tries, c.user_id, c.tenant, c.kind, c.lane, c.input, c.options, c.created_at, o.id, c.status
+  select c.id, c.attempt, c.tries, c.user_id, c.tenant, c.kind, c.lane, c.input, c.options, c.created_at, o.id, c.status,
+         case when c.tries > 1 then rowcall.broken_off(c.id) else '[]' end
     from claimed c left join opened o on o.generation_id = c.id
    order by c.id;
 end $$;
@@ -364,14 +374,14 @@ begin
 end $$;
 
 revoke all on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
-  rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+  rowcall.broken_off(uuid), rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.cancel_generation(uuid),
   rowcall.delete_generation(uuid), rowcall.prune_v1(integer)
   from public, anon, authenticated, service_role;
 grant execute on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
-  rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
+  rowcall.broken_off(uuid), rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
   rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.prune_v1(integer)

@@ -169,21 +169,71 @@ async def test_a_worker_killed_in_mid_answer_is_replaced_and_one_answer_becomes_
     assert (2, "answer", "succeeded") in ledger
 
 
-async def test_a_model_that_fails_is_asked_again_and_every_call_is_in_the_ledger(
+async def test_the_second_model_answers_when_the_first_is_limited(
     rowcall_stack: Stack, rowcall: Rowcall, model: Model
 ) -> None:
-    await model.fail({"kind": "status", "status": 429, "retry_after_s": 0.2}, {"kind": "cut_stream", "after_chunks": 3})
+    await model.fail({"kind": "status", "status": 429, "retry_after_s": 30})
     id = await rowcall.submit({"question": QUESTION})
     updates = await watched(rowcall, id)
     assert_one_answer(rowcall_stack, updates)
-    assert outcomes(rowcall_stack, id) == ["retried", "retried", "succeeded"]
-    ledger = sql(
-        rowcall_stack,
-        "select status, error_code from rowcall.calls where generation_id = %s and purpose = 'answer' order by attempt",
+    assert outcomes(rowcall_stack, id) == ["succeeded"]
+    row = updates[-1].row
+    assert row is not None
+    assert row["route"] == "strong"
+    assert row["output"]["warnings"] == [
+        "route.fell_back: strong answered, because default failed (model.rate_limited)"
+    ]
+    assert answer_calls(rowcall_stack, id) == [
+        (1, "default", "failed", "model.rate_limited"),
+        (1, "strong", "succeeded", None),
+    ]
+
+
+async def test_a_client_never_sees_the_text_of_two_models_in_one(
+    rowcall_stack: Stack, rowcall: Rowcall, model: Model
+) -> None:
+    await model.fail({"kind": "cut_stream", "after_chunks": 6})
+    id = await rowcall.submit({"question": QUESTION})
+    updates = await watched(rowcall, id)
+    assert_one_answer(rowcall_stack, updates)
+    assert outcomes(rowcall_stack, id) == ["retried", "succeeded"]
+    assert answer_calls(rowcall_stack, id) == [
+        (1, "default", "failed", "model.stream_cut"),
+        (2, "strong", "succeeded", None),
+    ]
+    assert len(await model.answers()) == 2
+    row = updates[-1].row
+    assert row is not None
+    assert row["route"] == "strong"
+    for attempt in (1, 2):  # what the client saw of each attempt is a beginning of what that attempt's one model wrote
+        texts = [u.text for u in updates if u.attempt == attempt and u.text]
+        assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert row["answer"].startswith(tuple(u.text for u in updates if u.attempt == 2))
+
+
+async def test_a_model_that_fails_is_asked_again_and_every_call_is_in_the_ledger(
+    rowcall_stack: Stack, rowcall: Rowcall, model: Model
+) -> None:
+    limited = {"kind": "status", "status": 429, "retry_after_s": 0.2}
+    await model.fail(limited, {"kind": "status", "status": 500})
+    id = await rowcall.submit({"question": QUESTION})
+    assert_one_answer(rowcall_stack, await watched(rowcall, id))
+    assert outcomes(rowcall_stack, id) == ["retried", "succeeded"]
+    assert answer_calls(rowcall_stack, id) == [
+        (1, "default", "failed", "model.rate_limited"),
+        (1, "strong", "failed", "model.unavailable"),
+        (2, "default", "succeeded", None),
+    ]
+    assert len(await model.answers()) == 3
+
+
+def answer_calls(stack: Stack, id: str) -> list[tuple[Any, ...]]:
+    return sql(
+        stack,
+        "select attempt, route, status, error_code from rowcall.calls where generation_id = %s and purpose = 'answer' "
+        "order by attempt, created_at",
         id,
     )
-    assert ledger == [("failed", "model.rate_limited"), ("failed", "model.stream_cut"), ("succeeded", None)]
-    assert len(await model.answers()) == 3
 
 
 async def test_the_owner_cancels_and_keeps_the_text_so_far(

@@ -7,7 +7,14 @@ from typing import Any
 
 from jobs.decisions.prompting import Template
 from jobs.ports import ChatRequest, Finished, Job, ModelName, Route, Work, World
-from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryKnowledge, MemoryRows, ScriptedModel
+from worker.adapters.memory import (
+    HashEmbedder,
+    MemoryCircuits,
+    MemoryDatabase,
+    MemoryKnowledge,
+    MemoryRows,
+    ScriptedModel,
+)
 from worker.adapters.memory.models import Event
 from worker.ledger import AttemptLedger
 from worker.ports import Closing
@@ -56,7 +63,8 @@ async def attempted(
         ledger=ledger,
         stream=stream,
         count_tokens=len,
-        route=Route("default", MODEL, 800, 2000, 5.0, 60.0),
+        circuits=MemoryCircuits(),
+        routes={"default": Route("default", MODEL, 800, 2000, 5.0, 60.0)},
         prompts={name: Template.of(name, PROMPT)},
     )
     return Attempted(await job(work, world), stream.texts, model.requests, ledger.closings)

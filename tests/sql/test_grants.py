@@ -102,6 +102,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "close_calls_v1": WORKER,
     "claim_generations_v1": WORKER,
     "abandon_calls": WORKER,
+    "broken_off": WORKER,
     "lose_attempts": WORKER,
     "renew_generations_v1": WORKER,
     "checkpoint_generations_v1": WORKER,

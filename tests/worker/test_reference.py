@@ -43,14 +43,14 @@ def test_the_shipped_file_shows_every_key() -> None:
     shipped = tomllib.loads(uncommented)
     for name, section in sections().items():
         table = shipped[name]
-        members = table.values() if name in {"providers", "routes", "prices", "limits"} else [table]
+        members = table.values() if name in {"providers", "routes", "fallbacks", "prices", "limits"} else [table]
         shown = {key for member in members for key in member}
         assert shown == set(section.model_fields), name
 
 
 def test_the_shipped_file_says_the_defaults() -> None:
     shipped = tomllib.loads(SHIPPED)
-    for name in ("worker", "lanes", "sweeper", "retries", "intake", "internal", "broadcast"):
+    for name in ("worker", "lanes", "sweeper", "retries", "intake", "internal", "broadcast", "breaking"):
         assert sections()[name].model_validate(shipped[name]) == sections()[name](), name
 
 
@@ -79,6 +79,10 @@ def test_what_is_said_to_be_allowed_is_what_is_accepted(value: int) -> None:
         ("[providers.p]\nbase_url = 'https://x'", "providers.p.api_key_env is missing; it must be a name of capitals"),
         ("[routes.best]\nprovider = 'nobody'\nmodel = 'm'\nmax_output_tokens = 1\ncontext_budget_tokens = 100",
          "routes.best.provider must be a name of [providers]: openai (it is 'nobody')"),
+        ("[fallbacks.strong]\nerrors = ['strong']",
+         "fallbacks.strong.errors must be other names of [routes]: default, best (it is 'strong')"),
+        ("[fallbacks.nobody]\nerrors = []", "fallbacks.nobody must be a name of [routes]: default, strong, best"),
+        ("[fallbacks.best]\nerrors = 'strong'", "fallbacks.best.errors must be a list of texts (it is 'strong')"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_file_key_value_and_what_is_allowed(line: str, says: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from jobs.decisions.falling_back import Failure
 from jobs.errors import AttemptLost, JobError, Retryable
 from jobs.ports import Opening, Work
 from worker.adapters import write_backs
@@ -270,4 +271,5 @@ def work_of(row: Mapping[str, Any]) -> Work:
         options=row["options"],
         created_at=datetime.fromisoformat(row["created_at"]),
         first_call_id=row["call_id"],
+        broken_off=tuple(Failure(broken["route"], broken["code"]) for broken in row["broken_off"]),
     )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jobs.decisions.falling_back import Failure
 from jobs.errors import AttemptLost, Permanent
 from jobs.ports import Finished, ModelName, Opening, Work
 from tests.worker.adapters.grounds import MODEL, Ground, Stored, StoredCall
@@ -47,6 +48,24 @@ async def test_a_claim_answers_what_the_job_needs(ground: Ground) -> None:
 async def test_a_kind_without_an_opening_has_no_first_call(ground: Ground) -> None:
     work = await claimed(ground.rows("a", opens={"ingest": Opening("embed", MODEL)}), ground.insert())
     assert work.first_call_id is None
+
+
+async def test_a_claim_tells_which_routes_broke_off_in_mid_answer_before(ground: Ground) -> None:
+    rows, id = ground.rows("a"), ground.insert()
+    work = await claimed(rows, id)
+    assert work.broken_off == ()
+    calls = []
+    for route, first_token_ms, code in (
+        ("fast", 30, "model.stream_cut"),
+        ("silent", None, "model.timeout"),
+        ("strong", 40, "model.refused"),
+        ("lost", 50, "attempt.lost"),
+    ):
+        opened = await rows.open_call(work, Opening("answer", MODEL, route))
+        calls.append(Closing(opened, "failed", MODEL, route, 120, first_token_ms, error_code=code))
+    assert await rows.retry(Requeued(id, 1, tuple(calls)))
+    again = await claimed(rows, id)
+    assert again.broken_off == (Failure("fast", "model.stream_cut"), Failure("strong", "model.refused"))
 
 
 async def test_two_concurrent_claims_of_one_row_have_one_winner(ground: Ground) -> None:

@@ -2,6 +2,7 @@
 
 from worker.adapters.memory.broadcast import MemoryBroadcast
 from worker.adapters.memory.cancels import MemoryCancels
+from worker.adapters.memory.circuits import MemoryCircuits
 from worker.adapters.memory.database import MemoryDatabase
 from worker.adapters.memory.knowledge import MemoryKnowledge
 from worker.adapters.memory.limits import MemoryLimits
@@ -14,6 +15,7 @@ __all__ = [
     "HashEmbedder",
     "MemoryBroadcast",
     "MemoryCancels",
+    "MemoryCircuits",
     "MemoryDatabase",
     "MemoryKnowledge",
     "MemoryLimits",

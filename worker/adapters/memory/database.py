@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from jobs.decisions.falling_back import Failure
 from jobs.ports import Document, Json, NewChunk, Opening
 from worker.adapters.write_backs import Row
 from worker.lifecycle import Status, move_is_allowed
@@ -153,6 +154,17 @@ class MemoryDatabase:
             call = self.calls.get(closing["id"])
             if call is not None and call.status in {"open", "abandoned"}:
                 call.status, call.closing = closing["status"], closing
+
+    def broken_off(self, id: str) -> tuple[Failure, ...]:
+        """The calls of a generation that failed after their first text."""
+        closings = [
+            call.closing for call in self.calls.values() if call.generation_id == id and call.status == "failed"
+        ]
+        return tuple(
+            Failure(c["route"], c["error_code"])
+            for c in closings
+            if c is not None and c["route"] and c["first_token_ms"] is not None and c["error_code"].startswith("model.")
+        )
 
     def add_document(self, document: Document, *, user_id: str | None) -> None:
         """A new document, or the next revision of one."""

@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from jobs.decisions.falling_back import Failure
 from jobs.errors import AttemptLost, Permanent
 from jobs.ports import Opening, Work
 from worker.adapters import write_backs
@@ -48,7 +49,7 @@ class MemoryRows:
         self._held.add((id, generation.attempt))
         opening = self._opens.get(generation.kind)
         first_call_id = None if opening is None else self.database.open_call(generation, opening)
-        return work_of(generation, first_call_id)
+        return work_of(generation, first_call_id, self.database.broken_off(id))
 
     async def renew(self) -> Sequence[Lease]:
         leases = tuple(lease for key in sorted(self._held) if (lease := self._renewed(*key)) is not None)
@@ -154,7 +155,7 @@ class MemoryRows:
             self.database.abandon_calls(settled.id)
 
 
-def work_of(generation: Generation, first_call_id: str | None) -> Work:
+def work_of(generation: Generation, first_call_id: str | None, broken_off: tuple[Failure, ...]) -> Work:
     return Work(
         id=generation.id,
         attempt=generation.attempt,
@@ -167,4 +168,5 @@ def work_of(generation: Generation, first_call_id: str | None) -> Work:
         options=generation.options,
         created_at=generation.created_at,
         first_call_id=first_call_id,
+        broken_off=broken_off,
     )

@@ -1,0 +1,227 @@
+"""Fallback against the local model server, whose faults are real HTTP answers, silences and broken connections."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+from structlog.testing import capture_logs
+
+from jobs.completions import Asked, Completion, complete_by
+from jobs.decisions.falling_back import NO_CHAINS, Chains
+from jobs.decisions.prompting import Message
+from jobs.errors import AttemptLost, Permanent, Refused, Retryable
+from jobs.ports import ModelName, Opening, Route, Work, World
+from tests.local.model_server.running import ModelServer
+from worker.adapters.memory import HashEmbedder, MemoryCircuits, MemoryDatabase, MemoryKnowledge, MemoryRows
+from worker.adapters.memory.database import LedgerRow
+from worker.adapters.models import OpenAIChat
+from worker.ledger import AttemptLedger
+from worker.ports import Requeued
+
+CHAINS = Chains(errors=("second", "third"), context_too_long=("third",), refusals=("second",))
+STATUS_429 = {"kind": "status", "status": 429, "retry_after_s": 30}
+CONTEXT = {"kind": "status", "status": 400, "code": "context_length_exceeded"}
+ASKED = Asked("answer", (Message("system", "Answer."), Message("user", "What flies?")), max_output_tokens=50)
+
+
+@dataclass
+class Heard:
+    """What the client sees, by attempt."""
+
+    texts: dict[int, str] = field(default_factory=dict)
+    attempt: int = 0
+
+    async def write(self, text: str) -> None:
+        self.texts[self.attempt] = self.texts.get(self.attempt, "") + text
+
+
+@dataclass
+class Bench:
+    """A row whose attempts ask routes of one model each, on two providers."""
+
+    client: AsyncOpenAI
+    database: MemoryDatabase = field(default_factory=lambda: MemoryDatabase(lambda: datetime.now(UTC)))
+    circuits: MemoryCircuits = field(default_factory=MemoryCircuits)
+    heard: Heard = field(default_factory=Heard)
+
+    def __post_init__(self) -> None:
+        self.rows = MemoryRows(self.database, worker="w", lease_s=30, opens={"answer": Opening("answer", MODEL)})
+        self.id = self.database.insert(input={"question": "?"})
+
+    async def attempt(self, chains: Chains = CHAINS) -> Completion:
+        """One attempt, settled as a retry, so that another can follow."""
+        work = await self.rows.claim(self.id)
+        assert isinstance(work, Work)
+        self.heard.attempt = work.attempt
+        ledger = AttemptLedger(work, self.rows, {}, len, lambda: 0.0)
+        routes = routes_of(chains)
+        world = World(
+            knowledge=MemoryKnowledge(self.database, embedding_model=HashEmbedder().name),
+            embedder=HashEmbedder(),
+            model=OpenAIChat({"local": self.client, "other": self.client}),
+            ledger=ledger,
+            stream=self.heard,
+            circuits=self.circuits,
+            count_tokens=len,
+            routes=routes,
+            prompts={},
+        )
+        try:
+            return await complete_by(routes["first"], ASKED, work, world, opened=work.first_call_id)
+        finally:
+            await self.rows.retry(Requeued(work.id, work.attempt, tuple(ledger.closings)))
+
+    @property
+    def calls(self) -> list[tuple[str | None, str, str | None]]:
+        """Route, status and error of each call in the ledger, in the order of their opening."""
+        return [seen(row) for row in self.database.calls.values()]
+
+
+MODEL = ModelName("local", "first")
+
+
+def routes_of(chains: Chains) -> Mapping[str, Route]:
+    providers = {"first": "local", "second": "other", "third": "local"}
+    return {
+        name: Route(name, ModelName(provider, name), 100, 1000, 0.5, 5.0, chains if name == "first" else NO_CHAINS)
+        for name, provider in providers.items()
+    }
+
+
+def seen(row: LedgerRow) -> tuple[str | None, str, str | None]:
+    assert row.closing is not None
+    return row.closing["route"], row.status, row.closing["error_code"]
+
+
+@pytest.fixture
+def bench(model_client: AsyncOpenAI) -> Bench:
+    return Bench(model_client)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "answers"),
+    [
+        (STATUS_429, "model.rate_limited", "second"),
+        ({"kind": "status", "status": 500}, "model.unavailable", "second"),
+        ({"kind": "status", "status": 401}, "model.unauthorized", "second"),
+        ({"kind": "hang"}, "model.timeout", "second"),
+        ({"kind": "cut_stream"}, "model.stream_cut", "second"),
+        (CONTEXT, "model.context_too_long", "third"),
+        ({"kind": "refusal"}, "model.refused", "second"),
+        ({"kind": "content_filter"}, "model.refused", "second"),
+    ],
+)
+async def test_the_next_model_answers_when_the_first_fails_and_the_ledger_has_both_calls(
+    bench: Bench, model_server: ModelServer, fault: Mapping[str, Any], code: str, answers: str
+) -> None:
+    model_server.fail(fault, model="first")
+    with capture_logs() as logs:
+        completion = await bench.attempt()
+    assert (completion.route, completion.text) == (answers, bench.heard.texts[1])
+    assert completion.text
+    assert completion.warnings == [f"route.fell_back: {answers} answered, because first failed ({code})"]
+    assert bench.calls == [("first", "failed", code), (answers, "succeeded", None)]
+    [failed] = [entry for entry in logs if entry["event"] == "route.failed"]
+    assert (failed["route"], failed["code"], failed["next"]) == ("first", code, answers)
+    assert [entry["model"] for entry in model_server.log()] == ["first", answers]
+
+
+async def test_an_answer_of_the_first_route_carries_no_warning(bench: Bench) -> None:
+    completion = await bench.attempt()
+    assert (completion.route, completion.warnings) == ("first", [])
+    assert bench.calls == [("first", "succeeded", None)]
+
+
+async def test_when_all_are_limited_the_row_waits_as_the_least_patient_asks(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    for model, wait_s in (("first", 30), ("second", 7), ("third", 60)):
+        model_server.fail({"kind": "status", "status": 429, "retry_after_s": wait_s}, model=model)
+    with pytest.raises(Retryable) as caught:
+        await bench.attempt()
+    assert caught.value.wait_s == 7
+    assert [route for route, _, _ in bench.calls] == ["first", "second", "third"]
+
+
+async def test_without_a_chain_an_error_is_the_row_s(bench: Bench, model_server: ModelServer) -> None:
+    model_server.fail({"kind": "refusal"}, model="first")
+    model_server.fail(CONTEXT, model="first")
+    for kind in (Refused, Permanent):
+        with pytest.raises(kind):
+            await bench.attempt(NO_CHAINS)
+    assert len(model_server.log()) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"kind": "cut_stream", "after_chunks": 3}, "model.stream_cut"),
+        ({"kind": "content_filter", "after_tokens": 3}, "model.refused"),
+    ],
+)
+async def test_after_its_first_text_no_other_model_goes_on_and_the_next_attempt_begins_with_the_next_one(
+    bench: Bench, model_server: ModelServer, fault: Mapping[str, Any], code: str
+) -> None:
+    model_server.fail(fault, model="first", times="always")
+    with pytest.raises(Retryable) as caught:
+        await bench.attempt()
+    assert caught.value.code == code
+    assert [entry["model"] for entry in model_server.log()] == ["first"]
+    completion = await bench.attempt()
+    assert [entry["model"] for entry in model_server.log()] == ["first", "second"]
+    # Each attempt's text is one model's: what the client saw first is no part of what it sees in the end.
+    assert bench.heard.texts[1]
+    assert bench.heard.texts[2] == completion.text
+    assert completion.warnings == [f"route.fell_back: second answered, because first failed ({code})"]
+
+
+async def test_when_every_route_broke_off_the_first_is_asked_again(bench: Bench, model_server: ModelServer) -> None:
+    for model in ("first", "second", "third"):
+        model_server.fail({"kind": "cut_stream", "after_chunks": 2}, model=model)
+    for _ in range(3):
+        with pytest.raises(Retryable):
+            await bench.attempt()
+    assert (await bench.attempt()).route == "first"
+    assert [entry["model"] for entry in model_server.log()] == ["first", "second", "third", "first"]
+
+
+async def test_an_open_circuit_s_routes_are_passed_over_and_asked_when_nothing_else_is_left(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    for _ in range(5):
+        await bench.circuits.record("local", "model.timeout")
+    completion = await bench.attempt()
+    assert completion.warnings == [
+        "route.fell_back: second answered, because the provider of first is known to be down"
+    ]
+    assert [entry["model"] for entry in model_server.log()] == ["second"]
+    model_server.fail({"kind": "status", "status": 500}, model="second")
+    assert (await bench.attempt()).route == "first"
+
+
+async def test_timeouts_open_the_circuit_and_an_answer_closes_it(bench: Bench, model_server: ModelServer) -> None:
+    model_server.fail({"kind": "status", "status": 503}, times=5, model="first")
+    for _ in range(5):
+        assert (await bench.attempt()).route == "second"
+    await bench.attempt()
+    assert [entry["model"] for entry in model_server.log()] == ["first", "second"] * 5 + ["second"]
+    await bench.circuits.record("local", None)
+    assert (await bench.attempt()).route == "first"
+
+
+@dataclass
+class Lost(Heard):
+    """The stream finds that the row is another attempt's."""
+
+    async def write(self, text: str) -> None:
+        raise AttemptLost(f"{len(text)} characters had nobody to go to")
+
+
+async def test_a_lost_attempt_asks_nobody_else(bench: Bench, model_server: ModelServer) -> None:
+    bench.heard = Lost()
+    with pytest.raises(AttemptLost):
+        await bench.attempt()
+    assert len(model_server.log()) == 1
