@@ -13,7 +13,7 @@ help:
 	@echo "make dev     the embedded Supabase with intake and a worker, until Ctrl-C"
 	@echo "make test    every test"
 	@echo "make check   lint, types, import contracts"
-	@echo "make docs    docs/configuration.md, made from the code"
+	@echo "make docs    what is made from the code: docs/configuration.md, the picture"
 	@echo "make bench   the measurements in bench/"
 
 install: $(VENV)/.installed worker/local/node_modules/.installed
@@ -54,6 +54,7 @@ contracts: install
 
 docs: install
 	$(BIN)/python -m worker.reference > docs/configuration.md
+	$(BIN)/python docs/pictures/life_of_a_row.py
 
 bench: install
 	$(BIN)/python bench/docs_faq.py

@@ -13,7 +13,7 @@ from worker.cli.projects import embedded_db_url
 def dev(
     *,
     state: StateOption = STATE,
-    port: Annotated[int, typer.Option(help="port of the API; 0: a free one")] = 24321,
+    port: Annotated[int, typer.Option(envvar="ROWCALL_DEV_PORT", help="port of the API; 0: a free one")] = 24321,
     workers: Annotated[int, typer.Option(min=0, help="worker processes")] = 1,
     reset: Annotated[bool, typer.Option("--reset", help="remove the state first: rows, users, keys")] = False,
     live: LiveOption = False,
