@@ -22,7 +22,7 @@ from worker.queue.connecting import require_safe_server
 from worker.queue.jobs import Ended, Given, Running
 from worker.queue.link import Argument, Link
 from worker.queue.reach import Reach
-from worker.queue.renewing import RenewingThread
+from worker.queue.renewing import STUCK_S, RenewingThread
 from worker.queue.scripts import LANES, read_script
 from worker.queue.wire import RunHint, UnreadableHint, aborted_result, hint_in
 from worker.telemetry import Metrics
@@ -33,6 +33,7 @@ WAIT_S = 0.5  # for a token: what arq's own API enqueues leaves none, and is fou
 HEARTBEAT_S = 1.0
 HEALTH_S = 10.0
 STEP = read_script("step")
+RECALL = read_script("recall")
 STEP_ENDS = 1000  # in one call
 FLUSH_S = 5.0  # when the worker stops: for Redis to take the last ends
 OUTAGES = (RedisError, OSError)
@@ -46,6 +47,7 @@ class Claiming:
     grace_s: float  # for running jobs, when the process stops
     lease_s: float = 15.0  # the jobs of a process that died are given out again after so long
     weights: Mapping[str, int] = field(default_factory=lambda: {"interactive": 4, "bulk": 1})
+    stuck_s: float = STUCK_S  # an event loop that has not turned for so long renews nothing
     tenant_places: int | None = None  # jobs of one tenant that run at once, in the fleet
 
 
@@ -67,10 +69,16 @@ class HintWorker:
         self._running: dict[str, Running] = {}
         self._ended: list[Ended] = []
         self._is_stopping = False
+        self._has_unheard = False  # a claim failed: it may have been given jobs
         self._is_waiting = False  # for a token: ends do not travel with a claim
         self._has_place, self._has_ended = asyncio.Event(), asyncio.Event()
         self._renewing = RenewingThread(
-            redis, self._queue_name, lease_s=claiming.lease_s, held=self._held, lost=self._lost_from_thread
+            redis,
+            self._queue_name,
+            lease_s=claiming.lease_s,
+            stuck_s=claiming.stuck_s,
+            held=self._held,
+            lost=self._lost_from_thread,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -121,13 +129,15 @@ class HintWorker:
                 await self._has_place.wait()
                 continue
             try:
+                if self._has_unheard:
+                    await self._recall()
                 if more_in_ms == 0:
                     more_in_ms = await self._step(free)
                 else:
                     more_in_ms = await self._wait_and_step(free, more_in_ms)
             except OUTAGES as error:
+                self._has_unheard, more_in_ms = True, 0
                 await self._pause(error)
-                more_in_ms = 0
 
     async def _check_server(self) -> None:
         while not self._is_stopping:
@@ -163,6 +173,16 @@ class HintWorker:
             return self._take(await self._waiting.wait_and_call(wait_s, STEP, self._arguments(places, ())))
         finally:
             self._is_waiting = False
+
+    async def _recall(self) -> None:
+        """Hands back what a claim gave us whose reply was lost: it would wait for its lease to end."""
+        async with self._turn:
+            known = [*self._running, *(end.job.id for end in self._ended)]
+            lease_ms = round(1000 * self._claiming.lease_s)
+            recalled = await self._stepping.call(RECALL, [self._owner, lease_ms, *known])
+        self._has_unheard = False
+        if recalled:
+            log.info("hints.recalled", recalled=recalled)
 
     def _arguments(self, places: int, ended: Sequence[Ended]) -> list[Argument]:
         claiming = self._claiming

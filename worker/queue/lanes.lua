@@ -76,3 +76,30 @@ local function running_by_lane()
   end
   return sums
 end
+
+-- The lane and the tenant of a job that stands in no line. Who enqueues by arq's own API may write anything.
+local function place_of(payload)
+  local is_json, job = pcall(cjson.decode, payload or '')
+  local hint = is_json and type(job) == 'table' and type(job.a) == 'table' and job.a or {}
+  local tenant = type(hint[5]) == 'string' and hint[5] or ''
+  return lane_of(hint[4]), tenant
+end
+
+-- Gives the try back; the job is the next of its tenant.
+local function release(id, lane, tenant)
+  redis.call('DEL', 'arq:in-progress:' .. id)
+  redis.call('DECR', 'arq:retry:' .. id)
+  redis.call('ZADD', queue, 'XX', BANDS[lane] + now, id)
+  redis.call('LPUSH', line_of(lane, tenant), id)
+  take_turns(lane, tenant)
+  wake(1)
+end
+
+local function free_place(tenant, id)
+  redis.call('ZREM', queue .. ':places:' .. tenant, id)
+  for _, lane in ipairs(LANES) do
+    if redis.call('ZREM', queue .. ':full:' .. lane, tenant) == 1 then
+      take_turns(lane, tenant)
+    end
+  end
+end

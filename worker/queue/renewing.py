@@ -15,7 +15,7 @@ from worker.queue.scripts import read_script
 
 log = structlog.get_logger()
 
-STUCK_S = 60.0  # an event loop that has not turned for so long does not come back: others may have its jobs
+STUCK_S = 60.0  # an event loop that has not turned for so long will not: others may have its jobs
 
 
 class RenewingThread:
@@ -32,8 +32,8 @@ class RenewingThread:
         *,
         lease_s: float,
         held: Callable[[], Sequence[tuple[Argument, ...]]],
+        stuck_s: float,
         lost: Callable[[Sequence[str]], None],
-        stuck_s: float = STUCK_S,
     ) -> None:
         self._settings = sync_settings(client)
         self._queue_name = queue_name

@@ -19,15 +19,6 @@ local FIELDS = 7
 
 local lost, keys, removed, seconds = {}, {}, {}, {}
 
-local function free_place(tenant, id)
-  redis.call('ZREM', queue .. ':places:' .. tenant, id)
-  for _, lane in ipairs(LANES) do
-    if redis.call('ZREM', queue .. ':full:' .. lane, tenant) == 1 then
-      take_turns(lane, tenant)
-    end
-  end
-end
-
 local function is_held(id, token, mark)
   if mark == token then
     return true
@@ -46,16 +37,6 @@ local function finish(id, result)
     redis.call('SET', 'arq:result:' .. id, result, 'PX', RESULT_LIFE)
     redis.call('ZREM', 'arq:abort', id)
   end
-end
-
--- Gives the try back; the job is the next of its tenant.
-local function release(id, lane, tenant)
-  redis.call('DEL', 'arq:in-progress:' .. id)
-  redis.call('DECR', 'arq:retry:' .. id)
-  redis.call('ZADD', queue, 'XX', BANDS[lane] + now, id)
-  redis.call('LPUSH', line_of(lane, tenant), id)
-  take_turns(lane, tenant)
-  wake(1)
 end
 
 if ends > 0 then
@@ -101,13 +82,6 @@ if claims == 0 then
 end
 
 -- Who is due and stands in no line: it waited for its moment, its worker died, or somebody enqueued it by arq's own API.
-
-local function place_of(payload)
-  local is_json, job = pcall(cjson.decode, payload or '')
-  local hint = is_json and type(job) == 'table' and type(job.a) == 'table' and job.a or {}
-  local tenant = type(hint[5]) == 'string' and hint[5] or ''
-  return lane_of(hint[4]), tenant
-end
 
 local due = redis.call('ZRANGE', queue, 0, now, 'BYSCORE', 'LIMIT', 0, math.max(claims, 100), 'WITHSCORES')
 for i = 1, #due, 2 do
