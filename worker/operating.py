@@ -3,8 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,9 @@ from rich.text import Text
 from worker.client import RequestRefused
 from worker.doctor.findings import Finding, Level
 from worker.operations import Operations
+from worker.ports import QueueUnavailable
+from worker.queue.arq_queue import ArqQueue
+from worker.queue.connecting import connected as redis_connected
 from worker.reports import dead_report, finding_report, status_report, usage_report
 
 SUMS = ("calls", "failed", "abandoned", "unpriced", "tokens_in", "tokens_cached", "tokens_out", "cost_usd")
@@ -29,6 +32,7 @@ class Operator:
     url: str
     secret_key: str = field(repr=False)
     origin: str
+    redis_url: str | None = field(default=None, repr=False)  # where the fleet's queue is, if this machine reaches it
 
     @property
     def project(self) -> str:
@@ -67,19 +71,19 @@ async def show_findings(findings: AsyncIterator[Finding], project: str, *, as_js
 
 
 async def show_status(operator: Operator, window_s: float, *, as_json: bool) -> bool:
-    async with operator.connected() as operations:
-        status = await operations.status(window_s)
+    async with operator.connected() as operations, watched_queue(operator.redis_url) as queue:
+        status = {**await operations.status(window_s), "queue": await queue()}
     _print(status, as_json=as_json, shown=lambda console: console.print(status_report(status, operator.project)))
     return True
 
 
 async def watch_status(operator: Operator, window_s: float, every_s: float, *, as_json: bool) -> bool:
     """Looks until Ctrl-C; as JSON a line per look. A look that fails says so, and the next one tries again."""
-    async with operator.connected() as operations:
+    async with operator.connected() as operations, watched_queue(operator.redis_url) as queue:
         with Live(screen=True) if not as_json else nullcontext() as live:
             while True:
                 try:
-                    status, problem = await operations.status(window_s), None
+                    status, problem = {**await operations.status(window_s), "queue": await queue()}, None
                 except RequestRefused as error:
                     status, problem = {}, str(error)
                 if live is None:
@@ -88,6 +92,28 @@ async def watch_status(operator: Operator, window_s: float, every_s: float, *, a
                 else:
                     live.update(Text(problem, "red") if problem else status_report(status, operator.project))
                 await asyncio.sleep(every_s)
+
+
+@asynccontextmanager
+async def watched_queue(redis_url: str | None) -> AsyncIterator[Callable[[], Awaitable[Mapping[str, Any] | None]]]:
+    """Tells what stands in Redis: its backlog, or the problem; None where no address is known."""
+    if redis_url is None:
+        yield _nothing
+        return
+    async with redis_connected(redis_url) as redis:
+        queue = ArqQueue(redis)
+
+        async def backlog() -> Mapping[str, Any]:
+            try:
+                return asdict(await queue.backlog())
+            except QueueUnavailable as problem:
+                return {"problem": str(problem)}
+
+        yield backlog
+
+
+async def _nothing() -> None:
+    return None
 
 
 async def show_usage(operator: Operator, usage: Usage, *, as_json: bool) -> bool:

@@ -22,6 +22,8 @@ def status_report(status: Json, project: str) -> RenderableType:
     head.add_row("project", escape(project))
     head.add_row("at", _moment(status["at"]))
     head.add_row("workers", _workers(status["workers"]))
+    if status.get("queue") is not None:
+        head.add_row("redis", _backlog(status["queue"]))
     head.add_row(_span(status["window_s"]), _endings(status["ended"], status["codes"]))
     head.add_row("today", _spent(status["today"]))
     head.add_row("vectors", escape(", ".join(status["embedding_models"])) or "[dim]none stored[/dim]")
@@ -132,6 +134,17 @@ def _workers(workers: Sequence[Json]) -> str:
     shown = [f"{escape(w['worker'])} runs {w['running']}" for w in workers[:SHOWN_WORKERS]]
     more = [f"and {len(workers) - SHOWN_WORKERS} more"] if len(workers) > SHOWN_WORKERS else []
     return "\n".join([*shown, *more])
+
+
+def _backlog(queue: Json) -> str:
+    if "problem" in queue:
+        return f"[red]{escape(queue['problem'])}[/red]"
+    lanes = (
+        f"{lane['lane']} {lane['waiting']:,} waiting"
+        + (f" for {_duration(lane['oldest_s'])}" if lane["waiting"] else "")
+        for lane in queue["lanes"]
+    )
+    return " · ".join([*lanes, f"{queue['scheduled']:,} scheduled"])
 
 
 def _endings(ended: Mapping[str, int], codes: Sequence[Json]) -> str:

@@ -52,6 +52,13 @@ def test_a_status_says_what_to_look_at(change: dict[str, Any], says: str) -> Non
     assert says in printed(status_report(STATUS | change, "p")).replace("\n", " ")
 
 
+def test_what_stands_in_redis_is_shown_where_it_is_known() -> None:
+    lanes = [{"lane": "interactive", "waiting": 0, "oldest_s": 0.0}, {"lane": "bulk", "waiting": 7, "oldest_s": 90.0}]
+    text = printed(status_report(STATUS | {"queue": {"scheduled": 3, "lanes": lanes}}, "p"))
+    assert "interactive 0 waiting · bulk 7 waiting for 1.5 min · 3 scheduled" in text
+    assert "Redis: gone" in printed(status_report(STATUS | {"queue": {"problem": "Redis: gone"}}, "p"))
+
+
 def test_a_healthy_status_gives_no_advice() -> None:
     assert advised(STATUS | {"workers": [{"worker": "w", "running": 2, "lease_s": 9.0}]}) == []
 

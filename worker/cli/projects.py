@@ -34,7 +34,7 @@ def chosen_project(state: Path) -> Chosen:
 
     environ = current_environment()
     try:
-        environ = with_secrets_from_files(environ, ("SUPABASE_SECRET_KEY", "ROWCALL_PASSWORD"))
+        environ = with_secrets_from_files(environ, ("SUPABASE_SECRET_KEY", "ROWCALL_PASSWORD", "REDIS_URL"))
     except UnreadableSecret as error:
         fail(str(error), ExitCode.CONFIGURATION)
     if os.environ.get("SUPABASE_URL"):
@@ -63,7 +63,7 @@ def operator(state: Path) -> "Operator":
 
     chosen = chosen_project(state)
     url, key = _required(chosen, OPERATOR, state)
-    return Operator(url, key, chosen.origin)
+    return Operator(url, key, chosen.origin, chosen.environ.get("REDIS_URL"))
 
 
 def embedded_db_url(state: Path) -> str:

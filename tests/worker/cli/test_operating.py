@@ -21,6 +21,14 @@ def test_the_status_shows_what_is_open_and_how_rows_ended(rowcall: Run, failed: 
     assert f"{code} 1" in shown.stdout
     status = json.loads(rowcall("status", "--json").stdout)
     assert {"code": code, "rows": 1} in status["codes"]
+    assert {lane["lane"] for lane in status["queue"]["lanes"]} == {"interactive", "bulk"}
+
+
+def test_the_status_is_shown_while_redis_is_away(rowcall: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
+    shown = rowcall("status")
+    assert shown.exit_code == ExitCode.SUCCEEDED
+    assert "redis     Redis: ConnectionError" in shown.stdout
 
 
 def test_the_ledger_is_shown_by_what_was_asked_for(rowcall: Run, database: psycopg.Connection[Any]) -> None:
