@@ -139,13 +139,19 @@ class Rowcall:
     async def wait_all(self, ids: Iterable[str], *, poll_s: float = 0.5) -> dict[str, dict[str, Any]]:
         """The rows of all generations, by id, once every one has ended. Polls: for many rows at once."""
         pending, ended = set(ids), dict[str, dict[str, Any]]()
-        while pending:
-            for page in _pages(sorted(pending), PAGE):
-                found = await _rows(self._rowcall.table("generations").select("*").in_("id", page))
-                ended |= {row["id"]: row for row in found if row["status"] in TERMINAL}
+        while True:
+            ended |= await self.ended_among(pending)
             pending -= ended.keys()
-            if pending:
-                await asyncio.sleep(poll_s)
+            if not pending:
+                return ended
+            await asyncio.sleep(poll_s)
+
+    async def ended_among(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The rows of those generations that have ended, by id. One look."""
+        ended = dict[str, dict[str, Any]]()
+        for page in _pages(sorted(ids), PAGE):
+            query = self._rowcall.table("generations").select("*").in_("id", page).in_("status", sorted(TERMINAL))
+            ended |= {row["id"]: row for row in await _rows(query)}
         return ended
 
     async def watch(self, id: str) -> AsyncIterator[Update]:

@@ -1,17 +1,21 @@
 """What the commands do that speak to a project as one of its users."""
 
+import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from worker.client import Rowcall
-from worker.documents import Ingested, ingest_paths
+from worker.documents import Ingested, Progress, ingest_paths
 from worker.terminal import show_answer
 
 
@@ -45,18 +49,32 @@ async def ask(
 async def ingest_files(account: Account, paths: Sequence[Path], *, as_json: bool) -> bool:
     """Whether all of them can be searched now."""
     console = Console(quiet=as_json)
-    async with account.client() as rowcall:
-        with console.status("ingesting …"):
-            ingested = await ingest_paths(rowcall, paths)
+    try:
+        async with account.client() as rowcall:
+            with progress_bar(Console(stderr=True, quiet=as_json)) as report:
+                ingested = await ingest_paths(rowcall, paths, report)
+    except asyncio.CancelledError:
+        console.print("stopped: what is written is ingested all the same; the same command goes on with the rest")
+        raise
     if as_json:
         json.dump([asdict(i) for i in ingested], sys.stdout, indent=2)
         sys.stdout.write("\n")
     for document in ingested:
-        console.print(_line(document), highlight=False)
+        console.print(_line(document), highlight=False, soft_wrap=True)
     return all(i.status == "succeeded" for i in ingested)
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Shown while the block runs, in a terminal; nothing of it stays."""
+    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("ingested"), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("ingest", total=None)
+        yield lambda progress: bars.update(task, total=progress.found, completed=progress.ended)
 
 
 def _line(document: Ingested) -> str:
     if document.problem:
-        return f"[red]{document.status:9}[/red] {document.source}: {document.problem}"
-    return f"[green]{document.status:9}[/green] {document.source} · {document.chunks} chunks"
+        return f"[red]{document.status:9}[/red] {escape(document.source)}: {document.problem}"
+    chunks = f"{document.chunks} chunk{'' if document.chunks == 1 else 's'}"
+    return f"[green]{document.status:9}[/green] {escape(document.source)} · {chunks}"

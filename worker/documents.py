@@ -1,7 +1,8 @@
 """Files into `rowcall.documents`, as the signed-in user, and the wait until they are ingested."""
 
+import asyncio
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ MEDIA_TYPES = {
 }
 POLL_S = 0.2
 PAGE = 50  # documents in one insert
+MOST_PENDING = 1000  # documents that wait for their ingest; the database allows an owner 10,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +46,44 @@ def find_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             raise Permanent("document.unreadable", f"{path} is not a file that can be ingested ({known})")
 
 
-async def ingest_paths(rowcall: Rowcall, paths: Iterable[Path]) -> Sequence[Ingested]:
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of an ingest, in documents."""
+
+    found: int
+    written: int = 0
+    ended: int = 0
+
+
+def silent(_progress: Progress) -> None:
+    """Reports nothing."""
+
+
+async def ingest_paths(
+    rowcall: Rowcall, paths: Iterable[Path], report: Callable[[Progress], None] = silent
+) -> Sequence[Ingested]:
     """Writes the files as documents and waits until each is ingested, or has failed. A file known already is updated.
 
-    Files that did not change since make no work.
+    Files that did not change since make no work, so an ingest that was stopped goes on where it was.
     """
-    documents = [_document(file, source) for file, source in find_files(paths)]
-    waiting = {}
-    for first in range(0, len(documents), PAGE):
-        for row in await rowcall.put_documents(documents[first : first + PAGE]):
-            waiting[row["source"]] = row["generation_id"]
-    ended = await rowcall.wait_all(waiting.values(), poll_s=POLL_S)
-    return [_ingested(source, ended[id]) for source, id in waiting.items()]
+    files = list(find_files(paths))
+    pending, done = dict[str, str](), list[Ingested]()  # generation → source
+
+    async def collect(most_pending: int) -> None:
+        while len(pending) > most_pending:
+            ended = await rowcall.ended_among(pending)
+            done.extend(_ingested(pending.pop(id), row) for id, row in ended.items())
+            report(Progress(len(files), len(done) + len(pending), len(done)))
+            if not ended:
+                await asyncio.sleep(POLL_S)
+
+    for first in range(0, len(files), PAGE):
+        page = [_document(file, source) for file, source in files[first : first + PAGE]]
+        pending |= {row["generation_id"]: row["source"] for row in await rowcall.put_documents(page)}
+        await collect(MOST_PENDING)
+    await collect(0)
+    order = {source: place for place, (_file, source) in enumerate(files)}
+    return sorted(done, key=lambda ingested: order[ingested.source])
 
 
 def _document(file: Path, source: str) -> dict[str, str]:
