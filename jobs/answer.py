@@ -24,7 +24,7 @@ async def answer(work: Work, world: World) -> Finished:
         embedded = await world.embedder.embed([question.searched], call.id)
         call.used(embedded.usage)
 
-    opening = Opening("answer", route.model, route.name)
+    opening = route.opening("answer")
     context = await world.knowledge.context(
         work, question.searched, embedded.vectors, opening, max_chunks=MAX_CHUNKS, max_examples=MAX_EXAMPLES
     )

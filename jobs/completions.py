@@ -8,8 +8,8 @@ import structlog
 
 from jobs.decisions.falling_back import Failure, cause_of, next_routes, telling_error
 from jobs.decisions.prompting import Message
-from jobs.errors import JobError, Retryable
-from jobs.ports import Call, ChatRequest, Completed, Opening, Route, Work, World
+from jobs.errors import JobError, Refused, Retryable
+from jobs.ports import Call, ChatRequest, Completed, Route, Work, World
 
 log = structlog.get_logger()
 
@@ -64,12 +64,16 @@ async def complete_by(first: Route, asked: Asked, work: Work, world: World, *, o
         route = await _admitted(candidates, world)
         texts: list[str] = []
         try:
-            async with world.ledger.call(Opening(asked.purpose, route.model, route.name), opened=opened) as call:
+            async with world.ledger.call(route.opening(asked.purpose), opened=opened) as call:
                 ending = await _stream(asked.of(route), call, texts, world)
             await world.circuits.record(route.model.provider, None)
             return Completion("".join(texts), ending, route.name, first.name, tuple(failures))
         except JobError as error:
             await world.circuits.record(route.model.provider, error.code)
+            if (
+                isinstance(error, Refused) and cause_of(error.code) is None
+            ):  # a budget: the row may still come to its answer
+                raise telling_error([*errors, error]) from error
             if cause_of(error.code) is None:
                 raise
             failures.append(Failure(route.name, error.code))

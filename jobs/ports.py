@@ -38,6 +38,7 @@ class Work:
     created_at: datetime
     first_call_id: str | None  # the ledger row that the claim opened for the job's first model call
     broken_off: tuple[Failure, ...] = ()  # routes of earlier attempts that failed in mid-answer, in their order
+    budget_left_share: float | None = None  # of the tenant's budget of today, 1: all; None: there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ class Opening:
     purpose: str
     model: ModelName
     route: str | None = None
+    reserved_usd: float | None = None  # the most that it may cost; None: nobody knows, and no budget can forbid it
 
 
 class Call(Protocol):
@@ -234,7 +236,10 @@ class Ledger(Protocol):
     """Every model call of an attempt. A call is closed when its block ends: by an exception, as failed."""
 
     def call(self, opening: Opening, *, opened: str | None = None) -> AbstractAsyncContextManager[Call]:
-        """The call's block. `opened`: the ledger row that claim or context opened; without it one is opened first."""
+        """The call's block. `opened`: the ledger row that claim or context opened; without it one is opened first.
+
+        Raises Refused where the tenant's budget of the day does not allow the call: then it must not be made.
+        """
         ...
 
 
@@ -267,6 +272,10 @@ class Route:
     first_token_timeout_s: float
     total_timeout_s: float
     chains: Chains = NO_CHAINS
+    reserved_usd: float | None = None  # the most that a call may cost; None: the model's price is unknown
+
+    def opening(self, purpose: str) -> Opening:
+        return Opening(purpose, self.model, self.name, self.reserved_usd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
         routes = settings.as_routes()
         route = routes["default"]
-        opens = {"answer": Opening("embed", embedding_model), "complete": Opening("complete", route.model, route.name)}
+        opens = {"answer": Opening("embed", embedding_model), "complete": route.opening("complete")}
         policy = Policy(**configuration.retries.model_dump())
         rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
         stack.push_async_callback(rows.close)

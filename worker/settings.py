@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from jobs.decisions.falling_back import NO_CHAINS, Chains
-from jobs.decisions.pricing import Price
+from jobs.decisions.pricing import Price, most_usd
+from jobs.decisions.prompting import HISTORY_TOKENS
 from jobs.ports import ModelName, Route
 from worker.configuration import Configuration, EmbeddingSection, Environment, ProviderSection, RouteSection, Section
 from worker.environment import UnreadableSecret, with_secrets_from_files
@@ -24,6 +25,7 @@ SECRETS = (
     "REDIS_URL",
     "ROWCALL_WEBHOOK_SECRET",
 )  # each may stand in the file that NAME_FILE names
+FRAME_TOKENS = 2000  # of a prompt beside passages and history: system prompt, examples, question, about
 LOCAL_PROVIDER = "local"
 LOCAL_CHAT_MODEL = "rowcall-local"
 LOCAL_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
@@ -61,14 +63,19 @@ class Settings(Section):
 
     def route(self, name: str) -> Route:
         section = self.routes[name]
-        fallbacks = self.configuration.fallbacks.get(name)
+        fallbacks, model = self.configuration.fallbacks.get(name), ModelName(section.provider, section.model)
         return Route(
             name=name,
-            model=ModelName(section.provider, section.model),
+            model=model,
             max_output_tokens=section.max_output_tokens,
             context_budget_tokens=section.context_budget_tokens,
             first_token_timeout_s=section.first_token_timeout_s,
             total_timeout_s=section.total_timeout_s,
+            reserved_usd=most_usd(
+                self.prices.get(model),
+                tokens_in=section.context_budget_tokens + HISTORY_TOKENS + FRAME_TOKENS,
+                tokens_out=section.max_output_tokens,
+            ),
             chains=NO_CHAINS if fallbacks is None else Chains(**fallbacks.model_dump()),
         )
 

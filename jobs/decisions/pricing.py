@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from jobs.errors import Refused
+
 PER_MILLION = 1_000_000
 
 
@@ -23,3 +25,12 @@ def cost_usd(price: Price | None, *, tokens_in: int, tokens_cached: int, tokens_
         fresh * price.usd_per_mtok_in + tokens_cached * price.usd_per_mtok_cached + tokens_out * price.usd_per_mtok_out
     )
     return total / PER_MILLION
+
+
+def most_usd(price: Price | None, *, tokens_in: int, tokens_out: int) -> float | None:
+    """What a call costs that sends and receives so many tokens, none of them cached: its reservation."""
+    return cost_usd(price, tokens_in=tokens_in, tokens_cached=0, tokens_out=tokens_out)
+
+
+def over_budget() -> Refused:
+    return Refused("limits.usd_per_tenant_and_day", "The budget of today is used up. It starts anew at midnight UTC.")

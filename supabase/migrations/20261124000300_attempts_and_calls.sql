@@ -42,6 +42,7 @@ create table rowcall.calls (
   tokens_reasoning integer,
   is_estimated     boolean     not null default false,   -- counted by the worker: the call ended before the provider told its tokens
   cost_usd         numeric,
+  reserved_usd     numeric,   -- the most that it may cost, taken from the tenant's budget while it is open; null: its price is unknown
   first_token_ms   integer,
   duration_ms      integer,
   error_code       text,
@@ -53,6 +54,7 @@ create index calls_tenant     on rowcall.calls (tenant, created_at desc);
 create index calls_user       on rowcall.calls (user_id);
 create index calls_created    on rowcall.calls (created_at);
 create index calls_open       on rowcall.calls (created_at) where status = 'open';
+create index calls_reserved   on rowcall.calls (tenant, reserved_usd) where status = 'open';
 alter table rowcall.calls enable row level security;
 revoke all on table rowcall.calls from public, anon, authenticated, service_role;
 grant select, insert, update, delete on table rowcall.calls to service_role;
@@ -68,12 +70,24 @@ end $$;
 create trigger calls_forget_tenant before update of user_id on rowcall.calls
   for each row when (old.user_id is not null and new.user_id is null) execute function rowcall.forget_tenant();
 
--- The insert of a call in its generation's name. opens: {"purpose", "provider", "model", "route"}
+-- What is left of the tenant's budget of today, less what is reserved for calls under way; null: there is no budget. Calls that are opened
+-- at the same instant do not see each other: together they may spend a little too much, by the reservation of each.
+create function rowcall.budget_left(tenant text) returns numeric
+language sql stable set search_path = '' as $$
+  select l.value
+         - coalesce((select s.cost_usd from rowcall.spend s where s.tenant = budget_left.tenant and s.day = (now() at time zone 'utc')::date), 0)
+         - coalesce((select sum(k.reserved_usd) from rowcall.calls k where k.tenant = budget_left.tenant and k.status = 'open'), 0)
+    from rowcall.limits l where l.name = 'usd_per_tenant_and_day' and budget_left.tenant is not null
+$$;
+
+-- The insert of a call in its generation's name; null: the tenant's budget does not allow it.
+-- opens: {"purpose", "provider", "model", "route", "reserved_usd"}
 create function rowcall.open_call(generation rowcall.generations, attempt integer, opens jsonb) returns uuid
 language sql set search_path = '' as $$
-  insert into rowcall.calls (generation_id, user_id, tenant, kind, attempt, purpose, provider, model, route)
-  values (generation.id, generation.user_id, generation.tenant, generation.kind, attempt,
-          opens ->> 'purpose', opens ->> 'provider', opens ->> 'model', opens ->> 'route')
+  insert into rowcall.calls (generation_id, user_id, tenant, kind, attempt, purpose, provider, model, route, reserved_usd)
+  select generation.id, generation.user_id, generation.tenant, generation.kind, attempt,
+         opens ->> 'purpose', opens ->> 'provider', opens ->> 'model', opens ->> 'route', (opens ->> 'reserved_usd')::numeric
+   where coalesce((opens ->> 'reserved_usd')::numeric <= rowcall.budget_left(generation.tenant), true)
   returning id
 $$;
 
@@ -114,9 +128,9 @@ language sql set search_path = '' as $$
          tokens_in = s.tokens_in + excluded.tokens_in, tokens_out = s.tokens_out + excluded.tokens_out
 $$;
 
--- Ledger rows for calls that follow the first of an attempt: [{"generation_id", "attempt", "purpose", "provider", "model", "route"}].
--- One id for each, in the order given; null where the generation or the attempt is gone.
-create function rowcall.open_calls_v1(opens jsonb[]) returns table (ordinal bigint, call_id uuid)
+-- Ledger rows for calls that claim and context have not opened: [{"generation_id", "attempt", "purpose", "provider", "model", "route",
+-- "reserved_usd"}]. One id for each, in the order given, or null and why: attempt.lost, limits.usd_per_tenant_and_day.
+create function rowcall.open_calls_v1(opens jsonb[]) returns table (ordinal bigint, call_id uuid, problem text)
 language plpgsql set search_path = '' as $$
 declare
   generation rowcall.generations;
@@ -127,7 +141,9 @@ begin
     ordinal := ordinal + 1;
     select * into generation from rowcall.generations g
      where g.id = (opening ->> 'generation_id')::uuid and g.attempt = (opening ->> 'attempt')::integer and g.status = 'running';
+    problem := case when not found then 'attempt.lost' end;
     call_id := case when found then rowcall.open_call(generation, generation.attempt, opening) end;
+    problem := coalesce(problem, case when call_id is null then 'limits.usd_per_tenant_and_day' end);
     return next;
   end loop;
 end $$;
@@ -135,7 +151,7 @@ end $$;
 create function rowcall.close_calls_v1(closings jsonb[]) returns void
 language sql set search_path = '' as $$ select rowcall.close_calls(closings) $$;
 
-revoke all on function rowcall.forget_tenant(), rowcall.open_call(rowcall.generations, integer, jsonb),
+revoke all on function rowcall.forget_tenant(), rowcall.budget_left(text), rowcall.open_call(rowcall.generations, integer, jsonb),
   rowcall.close_calls(jsonb[], uuid[]), rowcall.open_calls_v1(jsonb[]), rowcall.close_calls_v1(jsonb[]) from public, anon, authenticated, service_role;
-grant execute on function rowcall.open_call(rowcall.generations, integer, jsonb), rowcall.close_calls(jsonb[], uuid[]),
+grant execute on function rowcall.budget_left(text), rowcall.open_call(rowcall.generations, integer, jsonb), rowcall.close_calls(jsonb[], uuid[]),
   rowcall.open_calls_v1(jsonb[]), rowcall.close_calls_v1(jsonb[]) to service_role;

@@ -44,13 +44,16 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- claim: queued and due, or running with a lease that ended → running, attempt + 1; or → failed, when it was lost max_losses times.
--- Opens the first call of each kind's job in the ledger. opens: [{"kind", "purpose", "provider", "model", "route"}], at most one per kind.
+-- Opens the first call of each kind's job in the ledger, if the tenant's budget allows it: a call that is not opened here the worker opens,
+-- and hears why not. opens: [{"kind", "purpose", "provider", "model", "route", "reserved_usd"}], at most one per kind.
+-- budget_left_share: what is left of the tenant's budget of today, 1: all; null: there is none.
 -- Answers what is now the worker's (status running) and what it ended (failed). broken_off: the calls of earlier attempts that failed after
 -- their first text, [{"route", "code"}] in their order: another model would have to go on there, so the next attempt begins with it.
 create function rowcall.claim_generations_v1(ids uuid[], worker text, lease_s double precision, opens jsonb[] default '{}',
                                              max_losses integer default 3)
 returns table (id uuid, attempt integer, tries integer, user_id uuid, tenant text, kind text, lane text, input jsonb, options jsonb,
-               created_at timestamptz, call_id uuid, status text, broken_off jsonb)
+               created_at timestamptz, call_id uuid, status text, broken_off jsonb,
+               budget_left_share double precision)
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
@@ -69,7 +72,7 @@ begin
      order by a.generation_id for no key update skip locked);
   if expired <> '{}' then
     return query
-    select p.id, p.attempt, p.tries, p.user_id, p.tenant, p.kind, p.lane, p.input, p.options, p.created_at, null::uuid, p.status, '[]'::jsonb
+    select p.id, p.attempt, p.tries, p.user_id, p.tenant, p.kind, p.lane, p.input, p.options, p.created_at, null::uuid, p.status, '[]'::jsonb, null::double precision
       from rowcall.lose_attempts(expired, max_losses) p;
   end if;
   return query
@@ -86,12 +89,15 @@ begin
     insert into rowcall.attempts (generation_id, attempt, worker, lease_until)
     select c.id, c.attempt, claim_generations_v1.worker, now() + make_interval(secs => lease_s) from claimed c),
   opened as (
-    insert into rowcall.calls (generation_id, user_id, tenant, kind, attempt, purpose, provider, model, route)
-    select c.id, c.user_id, c.tenant, c.kind, c.attempt, o ->> 'purpose', o ->> 'provider', o ->> 'model', o ->> 'route'
+    insert into rowcall.calls (generation_id, user_id, tenant, kind, attempt, purpose, provider, model, route, reserved_usd)
+    select c.id, c.user_id, c.tenant, c.kind, c.attempt, o ->> 'purpose', o ->> 'provider', o ->> 'model', o ->> 'route',
+           (o ->> 'reserved_usd')::numeric
       from claimed c join unnest(opens) o on o ->> 'kind' = c.kind
+     where coalesce((o ->> 'reserved_usd')::numeric <= rowcall.budget_left(c.tenant), true)
     returning calls.generation_id, calls.id)
   select c.id, c.attempt, c.tries, c.user_id, c.tenant, c.kind, c.lane, c.input, c.options, c.created_at, o.id, c.status,
-         case when c.tries > 1 then rowcall.broken_off(c.id) else '[]' end
+         case when c.tries > 1 then rowcall.broken_off(c.id) else '[]' end,
+         (rowcall.budget_left(c.tenant) / nullif((select l.value from rowcall.limits l where l.name = 'usd_per_tenant_and_day'), 0))::float8
     from claimed c left join opened o on o.generation_id = c.id
    order by c.id;
 end $$;

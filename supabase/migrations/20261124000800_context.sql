@@ -34,7 +34,7 @@ end $$;
 -- policies on the primary key.
 -- search_path is PostgREST's own, not '': the project's policies may call helpers that name their tables without a schema.
 -- plan_cache_mode: no generic plan survives from other settings. jit: a disabled scan type costs 1e10, which would start the compiler.
--- opens: [{"purpose", "provider", "model", "route"}], at most one.
+-- opens: [{"purpose", "provider", "model", "route", "reserved_usd"}], at most one; call_id is null where the tenant's budget forbids it.
 create function rowcall.context_v1(
   generation_id uuid, attempt integer, question text, query_embedding extensions.vector, embedding_model text,
   max_chunks integer default 30, max_examples integer default 0, question_key text default null, opens jsonb[] default '{}',

@@ -1,7 +1,7 @@
 """Fallback against the local model server, whose faults are real HTTP answers, silences and broken connections."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,15 +49,15 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.rows = MemoryRows(self.database, worker="w", lease_s=30, opens={"answer": Opening("answer", MODEL)})
-        self.id = self.database.insert(input={"question": "?"})
+        self.id = self.database.insert(input={"question": "?"}, user_id="owner")
 
-    async def attempt(self, chains: Chains = CHAINS) -> Completion:
+    async def attempt(self, chains: Chains = CHAINS, **reserved_usd: float) -> Completion:
         """One attempt, settled as a retry, so that another can follow."""
         work = await self.rows.claim(self.id)
         assert isinstance(work, Work)
         self.heard.attempt = work.attempt
         ledger = AttemptLedger(work, self.rows, {}, len, lambda: 0.0)
-        routes = routes_of(chains)
+        routes = {n: replace(r, reserved_usd=reserved_usd.get(n)) for n, r in routes_of(chains).items()}
         world = World(
             knowledge=MemoryKnowledge(self.database, embedding_model=HashEmbedder().name),
             embedder=HashEmbedder(),
@@ -70,7 +70,9 @@ class Bench:
             prompts={},
         )
         try:
-            return await complete_by(routes["first"], ASKED, work, world, opened=work.first_call_id)
+            return await complete_by(
+                routes["first"], ASKED, work, world, opened=None if reserved_usd else work.first_call_id
+            )
         finally:
             await self.rows.retry(Requeued(work.id, work.attempt, tuple(ledger.closings)))
 
@@ -210,6 +212,21 @@ async def test_timeouts_open_the_circuit_and_an_answer_closes_it(bench: Bench, m
     assert [entry["model"] for entry in model_server.log()] == ["first", "second"] * 5 + ["second"]
     await bench.circuits.record("local", None)
     assert (await bench.attempt()).route == "first"
+
+
+async def test_a_call_that_the_budget_forbids_is_not_made(bench: Bench, model_server: ModelServer) -> None:
+    bench.database.usd_per_tenant_and_day = 1.0
+    with pytest.raises(Refused, match="usd_per_tenant_and_day"):
+        await bench.attempt(first=1.5)
+    assert model_server.log() == []
+
+
+async def test_the_budget_is_asked_again_before_a_fallback(bench: Bench, model_server: ModelServer) -> None:
+    bench.database.usd_per_tenant_and_day = 1.0
+    model_server.fail(STATUS_429, model="first")
+    with pytest.raises(Retryable, match="rate_limited"):
+        await bench.attempt(first=0.4, second=1.1, third=1.1)
+    assert [entry["model"] for entry in model_server.log()] == ["first"]
 
 
 @dataclass

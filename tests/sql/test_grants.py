@@ -96,6 +96,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "generate": NOBODY,
     "notify_automatic": NOBODY,
     # the worker
+    "budget_left": WORKER,
     "open_call": WORKER,
     "close_calls": WORKER,
     "open_calls_v1": WORKER,

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from jobs.decisions.falling_back import Failure
+from jobs.decisions.pricing import over_budget
 from jobs.errors import AttemptLost, JobError, Retryable
 from jobs.ports import Opening, Work
 from worker.adapters import write_backs
@@ -115,9 +116,12 @@ class SupabaseRows:
         return value_of(await self._checkpoints.submit(checkpoint))
 
     async def open_call(self, work: Work, opening: Opening) -> str:
-        call_id = value_of(await self._openings.submit((work, opening)))
-        if call_id is None:
+        answer = value_of(await self._openings.submit((work, opening)))
+        if answer["problem"] == "limits.usd_per_tenant_and_day":
+            raise over_budget()
+        if answer["problem"] is not None:
             raise AttemptLost("no ledger row was opened for it")
+        call_id: str = answer["call_id"]
         return call_id
 
     async def close_calls(self, calls: Sequence[Closing]) -> None:
@@ -185,13 +189,13 @@ class SupabaseRows:
         claimed = {row["id"]: work_of(row) if row["status"] == "running" else Poisoned() for row in rows}
         return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
 
-    async def _open_calls(self, openings: Sequence[tuple[Work, Opening]]) -> list[str | None]:
+    async def _open_calls(self, openings: Sequence[tuple[Work, Opening]]) -> list[Mapping[str, Any]]:
         rows = [
             {"generation_id": work.id, "attempt": work.attempt, **write_backs.opening(opening)}
             for work, opening in openings
         ]
         answers = await self._database.call("open_calls_v1", {"opens": rows})
-        return [answer["call_id"] for answer in sorted(answers, key=lambda answer: answer["ordinal"])]
+        return sorted(answers, key=lambda answer: answer["ordinal"])
 
     async def _keep(self, checkpoints: Sequence[Checkpoint]) -> list[bool]:
         latest = {(c.id, c.attempt): write_backs.checkpoint(c) for c in checkpoints}
@@ -272,4 +276,5 @@ def work_of(row: Mapping[str, Any]) -> Work:
         created_at=datetime.fromisoformat(row["created_at"]),
         first_call_id=row["call_id"],
         broken_off=tuple(Failure(broken["route"], broken["code"]) for broken in row["broken_off"]),
+        budget_left_share=row["budget_left_share"],
     )

@@ -15,7 +15,13 @@ Number = TypeVar("Number", int, float)
 
 def opening(opening: Opening) -> Row:
     model = opening.model
-    return {"purpose": opening.purpose, "provider": model.provider, "model": model.model, "route": opening.route}
+    return {
+        "purpose": opening.purpose,
+        "provider": model.provider,
+        "model": model.model,
+        "route": opening.route,
+        "reserved_usd": opening.reserved_usd,
+    }
 
 
 def closing(closing: Closing) -> Row:

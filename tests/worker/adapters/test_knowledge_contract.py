@@ -265,3 +265,14 @@ async def test_text_that_postgres_cannot_hold_is_mended(ground: Ground) -> None:
     document = ground.document(user)
     await ingest(ground, user, document, [new_chunk(0, "fi\0gure", NORTH)])
     assert set(ground.chunks(document)) == {"fi\ufffdgure"}
+
+
+async def test_context_opens_no_call_that_the_tenant_s_budget_forbids(ground: Ground) -> None:
+    user = ground.user()
+    work = await claimed(ground, "answer", {"question": "which way?"}, user)
+    dear = Opening("answer", MODEL, "best", reserved_usd=11.0)
+    found = await ground.knowledge().context(
+        work, "which way?", NORTH[np.newaxis, :], dear, max_chunks=1, max_examples=0
+    )
+    assert found.call_id is None
+    assert ground.calls(work.id) == []

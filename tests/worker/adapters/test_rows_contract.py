@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from jobs.decisions.falling_back import Failure
-from jobs.errors import AttemptLost, Permanent
+from jobs.errors import AttemptLost, Permanent, Refused
 from jobs.ports import Finished, ModelName, Opening, Work
 from tests.worker.adapters.grounds import MODEL, Ground, Stored, StoredCall
 from worker.ports import Checkpoint, Closing, Ended, Lease, Poisoned, Requeued, Rows, Unsettleable
@@ -66,6 +66,31 @@ async def test_a_claim_tells_which_routes_broke_off_in_mid_answer_before(ground:
     assert await rows.retry(Requeued(id, 1, tuple(calls)))
     again = await claimed(rows, id)
     assert again.broken_off == (Failure("fast", "model.stream_cut"), Failure("strong", "model.refused"))
+
+
+async def test_a_tenant_s_budget_is_reserved_before_a_call_and_settled_after_it(ground: Ground) -> None:
+    rows, user = ground.rows("a"), ground.user()
+    work = await claimed(rows, ground.insert(user_id=user))
+    assert work.budget_left_share == pytest.approx(1.0)
+    most = Opening("answer", MODEL, "best", reserved_usd=6.0)  # of the 10 of a day
+    first = await rows.open_call(work, most)
+    with pytest.raises(Refused, match="usd_per_tenant_and_day"):
+        await rows.open_call(work, most)
+    other = await claimed(rows, ground.insert(user_id=user))
+    assert other.budget_left_share == pytest.approx(0.4)
+    with pytest.raises(Refused):  # another row of the same tenant
+        await rows.open_call(other, most)
+    await rows.open_call(other, Opening("answer", MODEL, "unpriced"))  # an unknown price is not 0, and forbids nothing
+    await rows.close_calls([closing(first, cost_usd=2.5)])
+    assert await rows.open_call(work, most)
+    stranger = await claimed(rows, ground.insert(user_id=ground.user()))
+    assert await rows.open_call(stranger, most)
+
+
+async def test_a_claim_opens_no_call_that_the_budget_forbids(ground: Ground) -> None:
+    dear = Opening("answer", MODEL, "best", reserved_usd=11.0)
+    work = await claimed(ground.rows("a", opens={"answer": dear}), ground.insert(user_id=ground.user()))
+    assert work.first_call_id is None
 
 
 async def test_two_concurrent_claims_of_one_row_have_one_winner(ground: Ground) -> None:

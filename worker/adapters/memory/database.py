@@ -83,8 +83,10 @@ class MemoryDatabase:
         self.now = now
         self.generations: dict[str, Generation] = {}
         self.calls: dict[str, LedgerRow] = {}
+        self.tenants: dict[str, str | None] = {}  # of generations, also of deleted ones
         self.documents: dict[str, KeptDocument] = {}
         self.chunks: dict[tuple[str, str, int], KeptChunk] = {}  # by document, hash and occurrence
+        self.usd_per_tenant_and_day: float | None = 10.0  # as rowcall.limits has it
         self._chunk_ids = 0
 
     def insert(
@@ -100,6 +102,7 @@ class MemoryDatabase:
         """A queued generation's id."""
         now = self.now()
         id = str(uuid.uuid4())
+        self.tenants[id] = user_id
         self.generations[id] = Generation(
             id=id,
             kind=kind,
@@ -138,10 +141,27 @@ class MemoryDatabase:
             return None
         return generation
 
-    def open_call(self, generation: Generation, opening: Opening) -> str:
+    def open_call(self, generation: Generation, opening: Opening) -> str | None:
+        """None: the tenant's budget does not allow it."""
+        left = self.budget_left(generation.tenant)
+        if opening.reserved_usd is not None and left is not None and opening.reserved_usd > left:
+            return None
         row = LedgerRow(str(uuid.uuid4()), generation.id, generation.attempt, opening)
         self.calls[row.id] = row
         return row.id
+
+    def budget_left(self, tenant: str | None) -> float | None:
+        """Less what is reserved for open calls. Memory knows one day only."""
+        if tenant is None or self.usd_per_tenant_and_day is None:
+            return None
+        theirs = [c for c in self.calls.values() if self.tenants[c.generation_id] == tenant]
+        reserved = sum(c.opening.reserved_usd or 0.0 for c in theirs if c.status == "open")
+        spent = sum(c.closing["cost_usd"] or 0.0 for c in theirs if c.closing is not None)
+        return self.usd_per_tenant_and_day - reserved - spent
+
+    def budget_left_share(self, tenant: str | None) -> float | None:
+        left = self.budget_left(tenant)
+        return left / self.usd_per_tenant_and_day if left is not None and self.usd_per_tenant_and_day else None
 
     def abandon_calls(self, id: str) -> None:
         for call in self.calls.values():

@@ -1,7 +1,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from jobs.decisions.falling_back import Failure
+from jobs.decisions.pricing import over_budget
 from jobs.errors import AttemptLost, Permanent
 from jobs.ports import Opening, Work
 from worker.adapters import write_backs
@@ -49,7 +49,7 @@ class MemoryRows:
         self._held.add((id, generation.attempt))
         opening = self._opens.get(generation.kind)
         first_call_id = None if opening is None else self.database.open_call(generation, opening)
-        return work_of(generation, first_call_id, self.database.broken_off(id))
+        return work_of(generation, first_call_id, self.database)
 
     async def renew(self) -> Sequence[Lease]:
         leases = tuple(lease for key in sorted(self._held) if (lease := self._renewed(*key)) is not None)
@@ -94,7 +94,10 @@ class MemoryRows:
         generation = self.database.held(work.id, work.attempt)
         if generation is None:
             raise AttemptLost("no ledger row was opened for it")
-        return self.database.open_call(generation, opening)
+        call_id = self.database.open_call(generation, opening)
+        if call_id is None:
+            raise over_budget()
+        return call_id
 
     async def close_calls(self, calls: Sequence[Closing]) -> None:
         rows = [write_backs.closing(call) for call in calls]
@@ -155,7 +158,7 @@ class MemoryRows:
             self.database.abandon_calls(settled.id)
 
 
-def work_of(generation: Generation, first_call_id: str | None, broken_off: tuple[Failure, ...]) -> Work:
+def work_of(generation: Generation, first_call_id: str | None, database: MemoryDatabase) -> Work:
     return Work(
         id=generation.id,
         attempt=generation.attempt,
@@ -168,5 +171,6 @@ def work_of(generation: Generation, first_call_id: str | None, broken_off: tuple
         options=generation.options,
         created_at=generation.created_at,
         first_call_id=first_call_id,
-        broken_off=broken_off,
+        broken_off=database.broken_off(generation.id),
+        budget_left_share=database.budget_left_share(generation.tenant),
     )
