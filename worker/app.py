@@ -174,7 +174,8 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
             policy=policy,
             timing=Timing(configuration.worker.checkpoint_every_s, configuration.worker.attempt_timeout_s),
         )
-        sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, Sweeping(**configuration.sweeper.model_dump()))
+        sweeping = Sweeping(**configuration.sweeper.model_dump(), max_backlog=configuration.intake.max_backlog)
+        sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, sweeping)
         yield Machine(name, rows, queue, redis, leases, executor, sweeper, metrics)
 
 

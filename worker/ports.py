@@ -159,6 +159,14 @@ class Lease:
     state: Literal["held", "lost", "canceled"]
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row that should be in the queue, and since when."""
+
+    hint: Hint
+    at: datetime
+
+
 class Rows(Protocol):
     """The rows of generations and of the ledger. Calls that meet within milliseconds share a round trip.
 
@@ -192,8 +200,10 @@ class Rows(Protocol):
 
     async def release(self, requeued: Requeued) -> bool: ...
 
-    async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
-        """Rows that should be in the queue: due for `grace_s` seconds, or running with a lease that ended."""
+    async def due(self, *, grace_s: float, max_rows: int, after: Due | None = None) -> Sequence[Due]:
+        """A page of the rows that should be in the queue, those that have been due longest first: queued and due for
+        `grace_s` seconds, or running with a lease that ended. `after`: the last one of the page before.
+        """
         ...
 
     async def open_call(self, work: Work, opening: Opening) -> str:

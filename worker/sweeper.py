@@ -1,6 +1,9 @@
 """Finds rows that should be running and are not: what webhooks, Redis or a dead worker have lost."""
 
 import asyncio
+import math
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,17 +34,30 @@ class Sweeping:
     interval_s: float = 1.0
     grace_s: float = 1.0  # a row is left to its webhook so long
     page: int = 500
+    max_backlog: int = 100_000  # hints in the queue; what is above it waits in its row
+    full_every_s: float = 30.0  # the whole backlog is looked at this often, and not the rows that are due longest alone
 
 
 class Sweeper:
     """Enqueues what is due, every `interval_s`, while it has the turn."""
 
-    def __init__(self, rows: Rows, queue: Queue, turn: Turn, metrics: Metrics, sweeping: Sweeping) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        queue: Queue,
+        turn: Turn,
+        metrics: Metrics,
+        sweeping: Sweeping,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._rows = rows
         self._queue = queue
         self._turn = turn
         self._metrics = metrics
         self._sweeping = sweeping
+        self._monotonic_s = monotonic_s
+        self._next_full_s = -math.inf
         self._outage: str | None = None  # its code
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -73,18 +89,27 @@ class Sweeper:
                 self._outage = None
 
     async def sweep(self) -> int:
-        """Enqueues all that is due; the number that was new to the queue.
+        """Enqueues what is due and not in the queue; the number of those.
 
-        Rows stay due until they are claimed, and come first on the next page too. So a page without news ends the
-        sweep: what lies behind it comes up as the workers take what lies before.
+        A page without news ends the sweep: rows stay due until they are claimed, and as a rule the queue holds what
+        comes after them as well. Redis may have lost any part, though, so now and then all pages are looked at; the
+        longer that takes the less often.
         """
-        total, more = 0, True
-        while more:
-            due = await self._rows.due(grace_s=self._sweeping.grace_s, max_rows=self._sweeping.page)
-            added = await self._queue.enqueue(due) if due else 0
+        began_s = self._monotonic_s()
+        is_full = began_s >= self._next_full_s
+        total, after = 0, None
+        while await self._queue.depth() < self._sweeping.max_backlog:
+            due = await self._rows.due(grace_s=self._sweeping.grace_s, max_rows=self._sweeping.page, after=after)
+            if not due:
+                break
+            added = await self._queue.enqueue([row.hint for row in due])
             self._metrics.hints_enqueued("sweeper", added)
-            total += added
-            more = added > 0 and len(due) >= self._sweeping.page
+            total, after = total + added, due[-1]
+            if not (added or is_full) or not await self._turn.take():  # a long sweep keeps its turn
+                break
+        if is_full:
+            ended_s = self._monotonic_s()
+            self._next_full_s = ended_s + max(self._sweeping.full_every_s, 10 * (ended_s - began_s))
         if total:
             log.info("sweep.found", added=total)
         return total

@@ -40,7 +40,7 @@ create table rowcall.generations (
   finished_at     timestamptz,
   constraint generations_idempotency unique (user_id, idempotency_key)
 );
-create index generations_queued  on rowcall.generations (run_at)  where status = 'queued';                  -- the sweep
+create index generations_queued  on rowcall.generations (run_at, id) where status = 'queued';               -- the sweep
 create index generations_open    on rowcall.generations (user_id) where status in ('queued', 'running');    -- the limit per owner
 create index generations_mine    on rowcall.generations (user_id, created_at desc);                         -- the policy, a client's list
 create index generations_ended   on rowcall.generations (finished_at) where finished_at is not null;        -- pruning

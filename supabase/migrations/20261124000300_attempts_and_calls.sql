@@ -14,7 +14,7 @@ create table rowcall.attempts (
   finished_at    timestamptz,
   constraint attempts_pkey primary key (generation_id, attempt)
 );
-create index attempts_lease on rowcall.attempts (lease_until) where outcome is null;   -- the sweep
+create index attempts_lease on rowcall.attempts (lease_until, generation_id) where outcome is null;   -- the sweep
 alter table rowcall.attempts enable row level security;
 revoke all on table rowcall.attempts from public, anon, authenticated, service_role;
 grant select on table rowcall.attempts to authenticated;

@@ -282,18 +282,23 @@ language sql set search_path = '' as $$ select * from rowcall.requeue(retries, '
 create function rowcall.release_generations_v1(releases jsonb[]) returns table (id uuid, attempt integer)
 language sql set search_path = '' as $$ select * from rowcall.requeue(releases, 'released', 1) $$;
 
--- What should be in Redis: queued rows whose time came grace_s ago, and running rows whose lease ended. Oldest first, by the partial indexes.
-create function rowcall.due_generations_v1(grace_s double precision, max_rows integer)
-returns table (id uuid, attempt integer, kind text, lane text, tenant text)
+-- What should be in Redis: queued rows whose time came grace_s ago, and running rows whose lease ended; those that run elsewhere are left
+-- alone. Oldest first, a page of max_rows after the row that is named (keyset), by the partial indexes: rows that have ended cost nothing.
+create function rowcall.due_generations_v1(grace_s double precision, max_rows integer, after_at timestamptz default '-infinity',
+                                           after_id uuid default '00000000-0000-0000-0000-000000000000')
+returns table (id uuid, attempt integer, kind text, lane text, tenant text, due_at timestamptz)
 language sql stable set search_path = '' as $$
-  (select g.id, g.attempt, g.kind, g.lane, g.tenant from rowcall.generations g
-    where g.status = 'queued' and g.run_at <= now() - make_interval(secs => grace_s)
-    order by g.run_at limit max_rows)
-  union all
-  (select g.id, g.attempt, g.kind, g.lane, g.tenant
-     from (select a.generation_id, a.attempt from rowcall.attempts a
-            where a.outcome is null and a.lease_until <= now() order by a.lease_until limit max_rows) a
-     join rowcall.generations g on g.id = a.generation_id and g.attempt = a.attempt and g.status = 'running')
+  select d.* from (
+    (select g.id, g.attempt, g.kind, g.lane, g.tenant, g.run_at as due_at from rowcall.generations g
+      where g.status = 'queued' and g.run_at <= now() - make_interval(secs => grace_s) and (g.run_at, g.id) > (after_at, after_id)
+      order by g.run_at, g.id limit max_rows)
+    union all
+    (select g.id, g.attempt, g.kind, g.lane, g.tenant, a.lease_until
+       from (select a.generation_id, a.attempt, a.lease_until from rowcall.attempts a
+              where a.outcome is null and a.lease_until <= now() and (a.lease_until, a.generation_id) > (after_at, after_id)
+              order by a.lease_until, a.generation_id limit max_rows) a
+       join rowcall.generations g on g.id = a.generation_id and g.attempt = a.attempt and g.status = 'running')) d
+   order by d.due_at, d.id limit max_rows
 $$;
 
 -- cancel: queued, running → canceled. Answers those that were. The running attempt is fenced off; the text that it had checkpointed stays as
@@ -383,13 +388,13 @@ revoke all on function rowcall.claim_generations_v1(uuid[], text, double precisi
   rowcall.broken_off(uuid), rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
-  rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.cancel_generation(uuid),
+  rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer, timestamptz, uuid), rowcall.cancel_generation(uuid),
   rowcall.delete_generation(uuid), rowcall.prune_v1(integer)
   from public, anon, authenticated, service_role;
 grant execute on function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer),
   rowcall.broken_off(uuid), rowcall.abandon_calls(uuid[]), rowcall.lose_attempts(uuid[], integer), rowcall.cancel_generations_v1(uuid[]), rowcall.renew_generations_v1(text, double precision, uuid[]),
   rowcall.checkpoint_generations_v1(jsonb[]), rowcall.fill_target(uuid, jsonb, text, timestamptz), rowcall.send_done(uuid, integer, text),
   rowcall.finish_generations_v1(jsonb[]), rowcall.requeue(jsonb[], text, integer), rowcall.retry_generations_v1(jsonb[]),
-  rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer), rowcall.prune_v1(integer)
+  rowcall.release_generations_v1(jsonb[]), rowcall.due_generations_v1(double precision, integer, timestamptz, uuid), rowcall.prune_v1(integer)
   to service_role;
 grant execute on function rowcall.cancel_generation(uuid), rowcall.delete_generation(uuid) to authenticated;

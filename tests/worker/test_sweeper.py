@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from jobs.errors import Permanent, Retryable
 from tests.waiting import async_until
 from worker.adapters.memory import MemoryDatabase, MemoryQueue, MemoryRows
-from worker.ports import Hint, QueueUnavailable
+from worker.ports import Due, QueueUnavailable
 from worker.sweeper import Sweeper, Sweeping
 from worker.telemetry import Metrics
 
@@ -42,11 +42,11 @@ class FlakyRows(MemoryRows):
     problem: Exception | None = None
     looks = 0
 
-    async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
+    async def due(self, *, grace_s: float, max_rows: int, after: Due | None = None) -> Sequence[Due]:
         self.looks += 1
         if self.problem is not None:
             raise self.problem
-        return await MemoryRows.due(self, grace_s=grace_s, max_rows=max_rows)
+        return await MemoryRows.due(self, grace_s=grace_s, max_rows=max_rows, after=after)
 
 
 @dataclass(slots=True)
@@ -55,6 +55,7 @@ class Fleet:
 
     now: datetime = field(default_factory=lambda: datetime(2026, 1, 1, tzinfo=UTC))
     page: int = 500
+    max_backlog: int = 100_000
     database: MemoryDatabase = field(init=False)
     rows: FlakyRows = field(init=False)
     queue: MemoryQueue = field(init=False)
@@ -66,8 +67,11 @@ class Fleet:
         self.database = MemoryDatabase(lambda: self.now)
         self.rows = FlakyRows(self.database, worker="w1", lease_s=LEASE_S, opens={})
         self.queue = MemoryQueue()
-        sweeping = Sweeping(interval_s=0.01, grace_s=1.0, page=self.page)
-        self.sweeper = Sweeper(self.rows, self.queue, self.turn, self.metrics, sweeping)
+        sweeping = Sweeping(interval_s=0.01, grace_s=1.0, page=self.page, max_backlog=self.max_backlog)
+        self.sweeper = Sweeper(self.rows, self.queue, self.turn, self.metrics, sweeping, monotonic_s=self.seconds)
+
+    def seconds(self) -> float:
+        return self.now.timestamp()
 
     def insert(self, count: int) -> list[str]:
         return [self.database.insert(input={"question": "?"}) for _ in range(count)]
@@ -112,48 +116,66 @@ async def test_what_is_in_the_queue_already_is_not_added_again() -> None:
     assert 'rowcall_hints_enqueued_total{by="sweeper"} 3.0' in shown
 
 
+async def test_what_was_lost_comes_back_in_one_sweep_however_many_pages_it_takes() -> None:
+    fleet = Fleet(page=4)
+    ids = fleet.insert(30)
+    fleet.pass_s(2)
+    assert await fleet.sweeper.sweep() == 30
+    assert {hint.id for hint in await fleet.queue.take(100)} == set(ids)
+
+
 async def test_a_page_without_news_ends_the_sweep() -> None:
-    """The rows stay due until they are claimed: asking for them again and again would never end."""
     fleet = Fleet(page=4)
     fleet.insert(10)
     fleet.pass_s(2)
-    assert await fleet.sweeper.sweep() == 4
-    assert fleet.rows.looks == 2
+    await fleet.sweeper.sweep()
+    fleet.rows.looks = 0
+    assert await fleet.sweeper.sweep() == 0
+    assert fleet.rows.looks == 1
 
 
-async def test_all_rows_come_up_as_the_workers_claim_those_before_them() -> None:
+async def test_what_was_lost_behind_a_page_without_news_is_found_by_a_full_sweep() -> None:
     fleet = Fleet(page=4)
-    ids = set(fleet.insert(30))
+    ids = fleet.insert(10)
     fleet.pass_s(2)
-    ran = set()
-    for _ in range(30):
-        await fleet.sweeper.take_turn()
-        for hint in await fleet.queue.take(3):
-            work = await fleet.rows.claim(hint.id)
-            assert work is not None
-            ran.add(work.id)
-            await fleet.queue.done(hint)
-    assert ran == ids
+    await fleet.sweeper.sweep()
+    newest = (await fleet.queue.take(10))[9]
+    await fleet.queue.done(newest)
+    assert await fleet.sweeper.sweep() == 0
+    fleet.pass_s(31)
+    assert await fleet.sweeper.sweep() == 1
+    assert len(ids) == 10
 
 
-async def test_while_pages_are_full_and_bring_news_the_sweep_goes_on() -> None:
-    fleet = Fleet(page=2)
-    fleet.insert(6)
+async def test_above_the_backlogs_limit_rows_stay_where_they_are_until_there_is_room() -> None:
+    fleet = Fleet(page=4, max_backlog=8)
+    fleet.insert(20)
     fleet.pass_s(2)
-    taken: list[Hint] = []
+    assert await fleet.sweeper.sweep() == 8
+    assert await fleet.sweeper.sweep() == 0
+    for hint in await fleet.queue.take(8):
+        await fleet.rows.claim(hint.id)
+        await fleet.queue.done(hint)
+    assert await fleet.sweeper.sweep() == 8
 
-    class Claimed(FlakyRows):
-        """Workers that are quicker than the sweep."""
 
-        async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
-            for hint in await fleet.queue.take(10):
-                await fleet.rows.claim(hint.id)
-                taken.append(hint)
-            return await FlakyRows.due(self, grace_s=grace_s, max_rows=max_rows)
+async def test_rows_that_run_are_left_alone_when_redis_has_lost_everything() -> None:
+    fleet = Fleet()
+    running, *queued = fleet.insert(5)
+    await fleet.rows.claim(running)
+    fleet.pass_s(2)
+    fleet.queue = MemoryQueue()
+    sweeper = Sweeper(fleet.rows, fleet.queue, fleet.turn, fleet.metrics, Sweeping())
+    assert await sweeper.sweep() == 4
+    assert {hint.id for hint in await fleet.queue.take(10)} == set(queued)
 
-    rows = Claimed(fleet.database, worker="w2", lease_s=LEASE_S, opens={})
-    sweeper = Sweeper(rows, fleet.queue, fleet.turn, fleet.metrics, Sweeping(page=2))
-    assert await sweeper.sweep() == 6
+
+async def test_a_sweep_that_loses_its_turn_ends() -> None:
+    fleet = Fleet(page=4)
+    fleet.insert(20)
+    fleet.pass_s(2)
+    fleet.turn.is_ours = False
+    assert await fleet.sweeper.sweep() == 4
 
 
 async def test_one_process_of_the_fleet_sweeps() -> None:

@@ -15,7 +15,7 @@ from jobs.ports import Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.database import Database, QueryFailed, ValuesRefused
 from worker.batching import Batcher
-from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
+from worker.ports import Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
 from worker.settling import Policy, backoff_s
 
 Item = TypeVar("Item")
@@ -106,9 +106,18 @@ class SupabaseRows:
         self._held -= {(lease.id, lease.attempt) for lease in leases if lease.state != "held"}
         return leases
 
-    async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
-        rows = await self._database.call("due_generations_v1", {"grace_s": grace_s, "max_rows": max_rows})
-        return tuple(Hint(row["id"], row["attempt"], row["kind"], row["lane"], row["tenant"]) for row in rows)
+    async def due(self, *, grace_s: float, max_rows: int, after: Due | None = None) -> Sequence[Due]:
+        arguments: dict[str, Any] = {"grace_s": grace_s, "max_rows": max_rows}
+        if after is not None:
+            arguments |= {"after_at": after.at.isoformat(), "after_id": after.hint.id}
+        rows = await self._database.call("due_generations_v1", arguments)
+        return tuple(
+            Due(
+                Hint(row["id"], row["attempt"], row["kind"], row["lane"], row["tenant"]),
+                datetime.fromisoformat(row["due_at"]),
+            )
+            for row in rows
+        )
 
     # While an attempt runs
 

@@ -10,7 +10,7 @@ from jobs.decisions.falling_back import Failure
 from jobs.errors import AttemptLost, Permanent, Refused
 from jobs.ports import Finished, ModelName, Opening, Work
 from tests.worker.adapters.grounds import MODEL, Ground, Stored, StoredCall
-from worker.ports import Checkpoint, Closing, Ended, Lease, Poisoned, Requeued, Rows, Unsettleable
+from worker.ports import Checkpoint, Closing, Due, Ended, Lease, Poisoned, Requeued, Rows, Unsettleable
 
 ERROR = {"code": "model.limited", "message": "Too many requests."}
 
@@ -370,7 +370,7 @@ async def test_due_lists_exactly_what_should_be_in_the_queue(ground: Ground) -> 
     ground.end_lease(orphaned)
     await rows.end(ended(await claimed(rows, finished)))
     ground.cancel(canceled)
-    hints = {hint.id: hint for hint in await rows.due(grace_s=0.0, max_rows=10_000)}
+    hints = {due.hint.id: due.hint for due in await all_due(rows)}
     assert {queued, orphaned} <= hints.keys()
     assert not {later, running, finished, canceled} & hints.keys()
     assert (hints[queued].attempt, hints[orphaned].attempt) == (0, 1)
@@ -378,12 +378,33 @@ async def test_due_lists_exactly_what_should_be_in_the_queue(ground: Ground) -> 
     assert hints[queued].tenant is not None
 
 
-async def test_due_leaves_young_rows_alone_and_keeps_to_its_limit(ground: Ground) -> None:
+async def test_due_leaves_young_rows_alone(ground: Ground) -> None:
     rows = ground.rows("a")
     ids = {ground.insert() for _ in range(3)}
     young = await rows.due(grace_s=3600.0, max_rows=10_000)
-    assert not ids & {hint.id for hint in young}
-    assert len(await rows.due(grace_s=0.0, max_rows=2)) <= 4  # two queued, two orphaned
+    assert not ids & {due.hint.id for due in young}
+
+
+async def test_due_goes_through_all_rows_page_by_page_those_due_longest_first(ground: Ground) -> None:
+    rows = ground.rows("a")
+    ids = [ground.insert(run_in_s=-60.0 * n) for n in range(4)]
+    await claimed(rows, ids[1])
+    ground.end_lease(ids[1])
+    found = await all_due(rows)
+    assert len({due.hint.id for due in found}) == len(found)
+    assert [due.hint.id for due in found if due.hint.id in {ids[0], ids[2], ids[3]}] == [ids[3], ids[2], ids[0]]
+    assert ids[1] in {due.hint.id for due in found}
+    moments = [due.at for due in found]
+    assert moments == sorted(moments)
+
+
+async def all_due(rows: Rows) -> list[Due]:
+    """By pages of three; other tests' rows are among them."""
+    found: list[Due] = []
+    while page := await rows.due(grace_s=0.0, max_rows=3, after=found[-1] if found else None):
+        assert len(page) <= 3
+        found += page
+    return found
 
 
 async def test_ledger_rows_that_are_opened_together_go_to_their_own_generations(ground: Ground) -> None:

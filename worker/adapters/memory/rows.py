@@ -7,7 +7,7 @@ from jobs.ports import Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.memory.database import Attempt, Generation, MemoryDatabase, integers_fit
 from worker.lifecycle import Status
-from worker.ports import Checkpoint, Closing, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
+from worker.ports import Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
 from worker.settling import Policy
 from worker.storable import storable
 
@@ -80,15 +80,18 @@ class MemoryRows:
     async def release(self, requeued: Requeued) -> bool:
         return self._requeue(requeued, "released", tries_back=1)
 
-    async def due(self, *, grace_s: float, max_rows: int) -> Sequence[Hint]:
+    async def due(self, *, grace_s: float, max_rows: int, after: Due | None = None) -> Sequence[Due]:
         now = self.database.now()
         latest = now - timedelta(seconds=grace_s)
-        rows = self.database.generations.values()
-        queued = sorted((g for g in rows if g.status == "queued" and g.run_at <= latest), key=lambda g: g.run_at)
-        running = [g for g in rows if g.status == "running" and g.attempts[g.attempt].lease_until <= now]
-        running.sort(key=lambda g: g.attempts[g.attempt].lease_until)
-        found = queued[:max_rows] + running[:max_rows]
-        return tuple(Hint(g.id, g.attempt, g.kind, g.lane, g.tenant) for g in found)
+        since = {
+            id: g.run_at if g.status == "queued" else g.attempts[g.attempt].lease_until
+            for id, g in self.database.generations.items()
+            if (g.status == "queued" and g.run_at <= latest)
+            or (g.status == "running" and g.attempts[g.attempt].lease_until <= now)
+        }
+        found = sorted((at, id) for id, at in since.items() if after is None or (at, id) > (after.at, after.hint.id))
+        page = [(self.database.generations[id], at) for at, id in found[:max_rows]]
+        return tuple(Due(Hint(g.id, g.attempt, g.kind, g.lane, g.tenant), at) for g, at in page)
 
     async def open_call(self, work: Work, opening: Opening) -> str:
         generation = self.database.held(work.id, work.attempt)
