@@ -59,6 +59,7 @@ docs: install
 bench: install
 	$(BIN)/python bench/docs_faq.py
 	$(BIN)/python bench/e2e.py
+	$(BIN)/python bench/chaos.py
 
 clean:
 	rm -rf $(VENV) worker/local/node_modules .rowcall

@@ -84,6 +84,10 @@ class Child:
         self._process.send_signal(self._command.kill_signal)
         self._end()
 
+    def send(self, number: signal.Signals) -> None:
+        """A signal that is not meant to end it."""
+        self._process.send_signal(number)
+
     def stop(self, grace_s: float) -> None:
         """Asks, waits, and kills what has not ended by then."""
         self.ask_to_stop()
