@@ -15,6 +15,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for option in ("timeout", "verify", "proxy"):
         ignored = f"ignore:The '{option}' parameter is deprecated:DeprecationWarning:supabase"
         config.addinivalue_line("filterwarnings", ignored)
+    # realtime-py reads them when a connection is cut.
+    for name in ("code", "reason"):
+        ignored = f"ignore:ConnectionClosed.{name} is deprecated:DeprecationWarning:websockets.exceptions"
+        config.addinivalue_line("filterwarnings", ignored)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.deploy.engine import Compose, Engine, engine_here
-from tests.deploy.forwarding import forwarded
 from tests.e2e.conftest import Model
+from tests.forwarding import forwarded
 from tests.waiting import async_until
 from worker.client import Rowcall
 from worker.local.ports import free_port

@@ -1,8 +1,8 @@
-"""Ports of the embedded stack, which listens on the loopback alone, on an address that containers reach."""
+"""A way to a port of this machine: on another address, or one that a test can cut."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,20 +10,29 @@ from typing import Any
 @asynccontextmanager
 async def forwarded(address: str, *ports: int) -> AsyncIterator[None]:
     """`address:port` leads to `127.0.0.1:port` while the block runs."""
-    forwards = [Forward(port) for port in ports]
-    servers = [await asyncio.start_server(forward.serve, address, forward.port) for forward in forwards]
-    try:
+    async with AsyncExitStack() as forwards:
+        for port in ports:
+            await forwards.enter_async_context(forwarding(port, address, port))
         yield
+
+
+@asynccontextmanager
+async def forwarding(target: int, address: str = "127.0.0.1", port: int = 0) -> AsyncIterator["Forward"]:
+    """`address:port` leads to `127.0.0.1:target` while the block runs; 0: a free port."""
+    forward = Forward(target)
+    server = await asyncio.start_server(forward.serve, address, port)
+    forward.port = server.sockets[0].getsockname()[1]
+    try:
+        yield forward
     finally:
-        for server in servers:
-            server.close()
-        for forward in forwards:
-            await forward.end()
+        server.close()
+        await forward.cut()
 
 
 @dataclass
 class Forward:
-    port: int
+    target: int
+    port: int = 0
     serving: set["asyncio.Task[Any]"] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +40,7 @@ class Forward:
         assert task is not None
         self.serving.add(task)
         try:
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.port)
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
             await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
         except (OSError, asyncio.CancelledError):
             return  # one of the ends has gone, or the block has ended
@@ -39,7 +48,8 @@ class Forward:
             writer.close()
             self.serving.discard(task)
 
-    async def end(self) -> None:
+    async def cut(self) -> None:
+        """Ends every connection that there is. New ones are served."""
         serving = list(self.serving)
         for task in serving:
             task.cancel()

@@ -1,0 +1,130 @@
+"""The Python client when connections die: no character is lost, none comes twice."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Model
+from tests.forwarding import Forward, forwarding
+from worker.client import Delta, NotAnswered, Rowcall
+from worker.local.stack import Stack
+
+QUESTION = "What is the airspeed velocity of an unladen swallow?"
+ENOUGH = 40  # characters: the answer has begun, and is not near its end
+
+
+@pytest.fixture
+async def line(rowcall_stack: Stack) -> AsyncIterator[Forward]:
+    """The client's only way to the project."""
+    port = httpx.URL(rowcall_stack.url).port
+    assert port is not None
+    async with forwarding(port) as line:
+        yield line
+
+
+@pytest.fixture
+async def client(rowcall_stack: Stack, rowcall: Rowcall, line: Forward) -> AsyncIterator[Rowcall]:
+    """The same user as `rowcall`, who has a document, by that way."""
+    session = await rowcall.supabase.auth.get_session()
+    assert session is not None
+    url = f"http://127.0.0.1:{line.port}"
+    async with Rowcall(url, rowcall_stack.publishable_key, access_token=session.access_token) as client:
+        yield client
+
+
+def assert_whole(deltas: list[Delta]) -> None:
+    """What a reader has who appends every delta is what the row says."""
+    read = ""
+    for delta in deltas:
+        read = delta.text if delta.begins_again else read + delta.text
+        assert read == delta.whole
+    assert [delta.row is not None for delta in deltas] == [False] * (len(deltas) - 1) + [True]
+    row = deltas[-1].row
+    assert row is not None
+    assert (row["status"], row["answer"]) == ("succeeded", read)
+
+
+async def test_a_question_is_streamed_piece_by_piece_and_the_last_one_brings_the_row(
+    client: Rowcall, model: Model
+) -> None:
+    await model.slow(0.03)
+    deltas = [delta async for delta in client.stream(QUESTION)]
+    assert_whole(deltas)
+    assert len(deltas) > 5
+    assert not any(delta.begins_again for delta in deltas)
+    assert "".join(map(str, deltas)) == deltas[-1].whole
+
+
+async def test_connections_that_are_cut_again_and_again_lose_and_double_nothing(
+    client: Rowcall, line: Forward, model: Model
+) -> None:
+    await model.slow(0.1)
+    deltas, cut_at = [], 0
+    async for delta in client.stream(QUESTION):
+        deltas.append(delta)
+        if len(delta.whole) > cut_at + ENOUGH:
+            cut_at = len(delta.whole)
+            await line.cut()
+    assert cut_at > ENOUGH
+    assert_whole(deltas)
+    assert not any(delta.begins_again for delta in deltas)
+
+
+async def test_a_realtime_that_is_killed_and_started_again_loses_and_doubles_nothing(
+    client: Rowcall, rowcall_stack: Stack, model: Model
+) -> None:
+    await model.slow(0.15)
+    deltas: list[Delta] = []
+    killed = False
+    async for delta in client.stream(QUESTION):
+        deltas.append(delta)
+        if len(delta.whole) > ENOUGH and not killed:
+            killed = True
+            rowcall_stack.kill("realtime")
+            rowcall_stack.start("realtime")
+    assert killed
+    assert_whole(deltas)
+
+
+async def test_without_realtime_the_checkpoints_bring_the_text(
+    client: Rowcall, rowcall_stack: Stack, model: Model
+) -> None:
+    await model.slow(0.15)
+    rowcall_stack.kill("realtime")
+    try:
+        deltas = [delta async for delta in client.stream(QUESTION)]
+    finally:
+        rowcall_stack.start("realtime")
+    assert_whole(deltas)
+    assert len(deltas) > 2
+
+
+async def test_a_stream_that_ends_without_an_answer_raises_and_brings_the_row(client: Rowcall, model: Model) -> None:
+    await model.slow(0.2)
+    id = await client.submit({"question": QUESTION})
+
+    async def read_and_cancel() -> None:
+        canceled = False
+        async for delta in client.deltas(id):
+            if delta.text and not canceled:
+                canceled = await client.cancel(id)
+
+    with pytest.raises(NotAnswered, match="canceled: the generation was ended by its owner") as raised:
+        await read_and_cancel()
+    assert raised.value.row["status"] == "canceled"
+
+
+async def test_the_reason_of_a_failure_is_the_exception_s(client: Rowcall, model: Model) -> None:
+    await model.fail({"kind": "status", "status": 400}, times=5)
+    with pytest.raises(NotAnswered, match=r"^model\."):
+        await client.stream(QUESTION).__anext__()
+
+
+async def test_the_secret_key_speaks_as_the_project_itself(rowcall_stack: Stack) -> None:
+    async with Rowcall(rowcall_stack.url, rowcall_stack.secret_key) as project:
+        deltas = [delta async for delta in project.stream(f"Who is {uuid4().hex}?")]
+    assert_whole(deltas)
+    assert deltas[-1].row is not None
+    assert deltas[-1].row["user_id"] is None

@@ -1,0 +1,168 @@
+"""A generation's row, followed to its end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from realtime import AsyncRealtimeChannel
+from realtime.types import (
+    RealtimeChannelBroadcastConfig,
+    RealtimeChannelConfig,
+    RealtimeChannelPresenceConfig,
+    RealtimePostgresChangesListenEvent,
+)
+from supabase import AsyncClient
+
+from worker.refusals import RequestRefused, Unreachable, rows
+from worker.transcript import TERMINAL, Transcript
+
+REREAD_S = 5.0  # an unfinished row is read again after so long a silence, whatever Realtime says or does not
+GAP_REREAD_S = 0.5  # and after this one while text is missing
+APART_REREAD_S = 1.0  # and this often while Realtime is away
+GIVE_UP_S = 60.0  # a project that did not answer for so long is gone
+CHANNEL = RealtimeChannelConfig(
+    private=True,
+    broadcast=RealtimeChannelBroadcastConfig(ack=False, self=False),
+    presence=RealtimeChannelPresenceConfig(key="", enabled=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What is known of a generation now. `row` is the whole row once it has ended."""
+
+    id: str
+    status: str
+    attempt: int
+    text: str
+    row: Mapping[str, Any] | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.row is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Delta:
+    attempt: int
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    attempt: int
+
+
+class _Reread:
+    """Something happened that a read of the row will tell: subscribed, done, ended, or too long a silence."""
+
+
+_Event = _Delta | _Running | _Reread
+
+
+async def follow(supabase: AsyncClient, id: str) -> AsyncIterator[Update]:
+    """Updates until the row has ended; each brings more text or another status.
+
+    Subscribes, then reads the row, then applies deltas. Realtime may lose any of them, or be away altogether: a gap, a
+    reconnect or a silence leads to a read of the row, which is the record. Raises RequestRefused.
+    """
+    watching = _Watch(supabase, id)
+    try:
+        async for update in watching.updates():
+            yield update
+    finally:
+        await watching.close()
+
+
+class _Watch:
+    def __init__(self, supabase: AsyncClient, id: str) -> None:
+        self._supabase = supabase
+        self._id = id
+        self._events: asyncio.Queue[_Event] = asyncio.Queue()
+        self._unanswered_since_s: float | None = None
+        self._channel = self._make_channel()
+        self._joining = asyncio.create_task(self._channel.subscribe(lambda *_state: self._reread()))
+
+    async def close(self) -> None:
+        self._joining.cancel()
+        await asyncio.gather(self._joining, return_exceptions=True)
+        await self._supabase.realtime.remove_channel(self._channel)
+
+    async def updates(self) -> AsyncIterator[Update]:
+        transcript = Transcript()
+        while True:
+            event = await self._next(transcript)
+            before, row = transcript, None
+            match event:
+                case _Delta(attempt, offset, text):
+                    transcript = transcript.with_delta(attempt, offset, text)
+                case _Running(attempt):
+                    transcript = transcript.with_snapshot(attempt, "running", None, None)
+                case _Reread() if read := await self._read():
+                    row, partial = read
+                    transcript = transcript.with_snapshot(row["attempt"], row["status"], partial, row["answer"])
+            if transcript.is_finished:
+                yield Update(self._id, transcript.status, transcript.attempt, transcript.text, row)
+                return
+            if transcript != before:
+                yield Update(self._id, transcript.status, transcript.attempt, transcript.text)
+
+    async def _next(self, transcript: Transcript) -> _Event:
+        if transcript.has_gap:
+            patience_s = GAP_REREAD_S
+        elif self._channel.is_joined:
+            patience_s = REREAD_S
+        else:
+            patience_s = APART_REREAD_S
+        try:
+            return await asyncio.wait_for(self._events.get(), patience_s)
+        except TimeoutError:
+            return _Reread()
+
+    async def _read(self) -> tuple[Mapping[str, Any], str | None] | None:
+        """The row, and the running attempt's text so far; None: the project does not answer just now."""
+        rowcall = self._supabase.schema("rowcall")  # anew: the SDK replaces its client when the token is refreshed
+        try:
+            found = await rows(rowcall.table("generations").select("*").eq("id", self._id))
+            if not found:
+                raise RequestRefused(f"generation {self._id} does not exist, or is not this user's")
+            row, partial = found[0], None
+            if row["status"] == "running":
+                attempts = rowcall.table("attempts").select("partial")
+                running = await rows(attempts.eq("generation_id", self._id).eq("attempt", row["attempt"]))
+                partial = running[0]["partial"] if running else None
+        except Unreachable:
+            now_s = asyncio.get_running_loop().time()
+            self._unanswered_since_s = self._unanswered_since_s or now_s
+            if now_s - self._unanswered_since_s > GIVE_UP_S:
+                raise
+            return None
+        self._unanswered_since_s = None
+        return row, partial
+
+    def _reread(self) -> None:
+        self._events.put_nowait(_Reread())
+
+    def _make_channel(self) -> AsyncRealtimeChannel:
+        def on_delta(message: Any) -> None:
+            delta = message["payload"]
+            self._events.put_nowait(_Delta(delta["attempt"], delta["offset"], delta["text"]))
+
+        def on_change(change: Any) -> None:
+            record = change["data"]["record"]
+            running = record["status"] not in TERMINAL
+            self._events.put_nowait(_Running(record["attempt"]) if running else _Reread())
+
+        channel = self._supabase.channel(f"generation:{self._id}", {"config": CHANNEL})
+        channel.on_broadcast("delta", on_delta)
+        channel.on_broadcast("done", lambda _message: self._reread())
+        channel.on_postgres_changes(
+            RealtimePostgresChangesListenEvent.Update,
+            on_change,
+            table="generations",
+            schema="rowcall",
+            filter=f"id=eq.{self._id}",
+        )
+        return channel

@@ -1,0 +1,30 @@
+"""What a project answers to a query of the SDK, and how it says no."""
+
+from typing import Any
+
+import httpx
+from postgrest import APIError
+
+
+class RequestRefused(Exception):
+    """The project said no, or did not answer; the message is for the person who asked."""
+
+
+class Unreachable(RequestRefused):
+    """The project did not answer, or has trouble of its own: the same may be asked again."""
+
+
+async def rows(query: Any) -> list[dict[str, Any]]:
+    return list(await answered(query))
+
+
+async def answered(query: Any) -> Any:
+    """What the query answers. Raises RequestRefused."""
+    try:
+        return (await query.execute()).data
+    except APIError as error:
+        hint = f" {error.hint}" if error.hint else ""
+        kind = Unreachable if str(error.code).startswith(("5", "PGRST0")) else RequestRefused
+        raise kind(f"{error.message} ({error.code}).{hint}") from error
+    except httpx.HTTPError as error:
+        raise Unreachable(f"the project does not answer: {type(error).__name__} {error}") from error
