@@ -6,12 +6,19 @@ from worker.queue.arq_queue import ArqQueue
 from worker.queue.cancels import RedisCancels
 from worker.queue.connecting import connected
 from worker.serving import serving, stop_on_signals
-from worker.settings import Settings
+from worker.settings import ConfigurationError, Settings
 from worker.telemetry import Metrics, configure_logging
 
 
 async def run_intake(settings: Settings, *, host: str | None = None, port: int | None = None) -> None:
-    """Receives webhooks until SIGTERM or SIGINT. `host` and `port` override rowcall.toml."""
+    """Receives webhooks until SIGTERM or SIGINT. `host` and `port` override rowcall.toml.
+
+    Raises ConfigurationError and CannotListen.
+    """
+    if not settings.webhook_secrets:
+        raise ConfigurationError(
+            "environment: ROWCALL_WEBHOOK_SECRET is not set: anybody could enqueue (`rowcall init` makes one)"
+        )
     configure_logging(settings.environment.ROWCALL_LOG)
     stop = stop_on_signals()
     section, internal = settings.configuration.intake, settings.configuration.internal

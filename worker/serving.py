@@ -16,6 +16,10 @@ log = structlog.get_logger()
 CLOSE_S = 5  # for requests under way, when a server stops
 
 
+class CannotListen(OSError):
+    """The address is taken, not ours, or not for this user; the message says which."""
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -25,8 +29,8 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: ASGIApp, *, host: str, port: int, name: str) -> AsyncIterator[int]:
-    """Serves while the block runs; gives the port, which is a free one where 0 is asked for. Raises OSError when the
-    address cannot be bound.
+    """Serves while the block runs; gives the port, which is a free one where 0 is asked for. Raises CannotListen when
+    the address cannot be bound.
     """
     with bound(host, port) as listener:
         port = listener.getsockname()[1]
@@ -57,9 +61,9 @@ def bound(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(1024)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
 
 

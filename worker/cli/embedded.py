@@ -1,12 +1,13 @@
 """The embedded Supabase."""
 
+import json
 import os
 from typing import Annotated
 
 import typer
 
 from worker.cli.ending import ExitCode, fail
-from worker.cli.options import STATE, LiveOption, StateOption, project_dir
+from worker.cli.options import STATE, JsonOption, LiveOption, StateOption, project_dir
 from worker.cli.projects import embedded_db_url
 
 
@@ -17,6 +18,7 @@ def dev(
     workers: Annotated[int, typer.Option(min=0, help="worker processes")] = 1,
     reset: Annotated[bool, typer.Option("--reset", help="remove the state first: rows, users, keys")] = False,
     live: LiveOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The embedded Supabase with Redis, intake and workers, until Ctrl-C."""
     from rich.console import Console
@@ -32,16 +34,23 @@ def dev(
         except StackError as error:
             fail(str(error), ExitCode.UNAVAILABLE)
     config = StackConfig(state, project_dir(), api_port=port or None, parts=ALL_PARTS, workers=workers, live=live)
-    raise typer.Exit(run_dev(config, Console()))
+    raise typer.Exit(run_dev(config, Console(stderr=as_json), as_json=as_json))
 
 
-def demo(*, state: StateOption = STATE / "demo", live: LiveOption = False) -> None:
+def demo(*, state: StateOption = STATE / "demo", live: LiveOption = False, as_json: JsonOption = False) -> None:
     """Ingests Rowcall's own documentation, asks questions, shows the answers arrive."""
     from rich.console import Console
 
     from worker.local.demo import run_demo
+    from worker.local.errors import StackError
 
-    if not run_demo(project_dir(), state, live=live, console=Console()):
+    try:
+        demonstrated = run_demo(project_dir(), state, live=live, console=Console(quiet=as_json))
+    except StackError as error:
+        fail(str(error), ExitCode.UNAVAILABLE)
+    if as_json:
+        typer.echo(json.dumps(demonstrated.as_json(), indent=2))
+    if not demonstrated.is_well:
         fail("demo: an answer failed, or cites nothing; the logs are in " + str(state / "logs"))
 
 

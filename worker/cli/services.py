@@ -1,12 +1,13 @@
 """What a deployment runs."""
 
+import json
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from worker.cli.ending import ExitCode, fail
-from worker.cli.options import STATE, StateOption, project_dir
+from worker.cli.options import STATE, JsonOption, StateOption, project_dir
 from worker.cli.projects import embedded_db_url
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def migrate(
         str, typer.Option(envvar="DATABASE_URL", help="as role postgres; default: the embedded stack that runs here")
     ] = "",
     state: StateOption = STATE,
+    as_json: JsonOption = False,
 ) -> None:
     """Applies supabase/migrations to a database, as `supabase db push` does."""
     from worker.local.errors import StackError
@@ -51,7 +53,10 @@ def migrate(
     try:
         applied = apply_migrations(db_url or embedded_db_url(state), project_dir() / "supabase" / "migrations")
     except StackError as error:
-        fail(str(error))
+        fail(str(error), ExitCode.UNAVAILABLE)
+    if as_json:
+        typer.echo(json.dumps({"applied": [migration.path.name for migration in applied]}))
+        return
     for migration in applied:
         typer.echo(f"applied {migration.path.name}")
     typer.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is up to date")
@@ -62,10 +67,11 @@ def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:
     import uvloop
 
     from worker.environment import current_environment
+    from worker.queue.connecting import UnsafeRedis
+    from worker.serving import CannotListen
     from worker.settings import ConfigurationError, load
 
     try:
-        settings = load(current_environment())
-    except ConfigurationError as error:
+        uvloop.run(main(load(current_environment())))
+    except (ConfigurationError, UnsafeRedis, CannotListen) as error:
         fail(str(error), ExitCode.CONFIGURATION)
-    uvloop.run(main(settings))

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -23,8 +25,29 @@ PAGES = ("architecture.md", "guarantees.md", "limits.md", "automations.md")  # p
 PARTS = frozenset({"valkey", "models", "pg_net", "realtime", "intake"})
 
 
-def run_demo(project_dir: Path, state_dir: Path, *, live: bool, console: Console) -> bool:
-    """True: every question was answered, and every answer but the last cites a document."""
+@dataclass(frozen=True, slots=True)
+class Demonstrated:
+    ingested: Sequence[Ingested]
+    shown: Sequence[Shown]
+
+    @property
+    def is_well(self) -> bool:
+        """Every question was answered, and every answer but the last cites a document."""
+        sources = {i.source for i in self.ingested}
+        cited = all(s.citations and {c["source"] for c in s.citations} <= sources for s in self.shown[:-1])
+        succeeded = all(s.succeeded for s in self.shown) and all(i.status == "succeeded" for i in self.ingested)
+        return cited and succeeded
+
+    def as_json(self) -> dict[str, Any]:
+        questions = zip(QUESTIONS, self.shown, strict=True)
+        return {
+            "ingested": [asdict(i) for i in self.ingested],
+            "answers": [{"question": question, **shown.as_json()} for question, shown in questions],
+        }
+
+
+def run_demo(project_dir: Path, state_dir: Path, *, live: bool, console: Console) -> Demonstrated:
+    """Raises StackError where the stack does not start."""
     config = StackConfig(state_dir, project_dir, parts=PARTS, workers=1, live=live)
     began = time.monotonic()
     with Stack(config) as stack:
@@ -32,7 +55,7 @@ def run_demo(project_dir: Path, state_dir: Path, *, live: bool, console: Console
         return asyncio.run(_ask_all(stack, project_dir / "docs", console))
 
 
-async def _ask_all(stack: Stack, docs: Path, console: Console) -> bool:
+async def _ask_all(stack: Stack, docs: Path, console: Console) -> Demonstrated:
     account = {"email": "demo@example.com", "password": "insert a row, get an answer"}
     async with Rowcall.signed_in(stack.url, stack.publishable_key, sign_up=True, **account) as rowcall:
         began = time.monotonic()
@@ -42,15 +65,9 @@ async def _ask_all(stack: Stack, docs: Path, console: Console) -> bool:
         for question in QUESTIONS:
             console.print(f"\n[bold]{question}[/bold]")
             shown.append(await show_answer(rowcall, {"question": question}, console))
-    return _all_well(ingested, shown)
+    return Demonstrated(ingested, shown)
 
 
 def _describe(ingested: Sequence[Ingested], took_s: float) -> str:
     chunks = sum(i.chunks for i in ingested)
     return f"[dim]{len(ingested)} pages of docs/ ingested: {chunks} chunks in {took_s:.1f} s[/dim]"
-
-
-def _all_well(ingested: Sequence[Ingested], shown: Sequence[Shown]) -> bool:
-    sources = {i.source for i in ingested}
-    cited = all(s.citations and {c["source"] for c in s.citations} <= sources for s in shown[:-1])
-    return cited and all(s.succeeded for s in shown) and all(i.status == "succeeded" for i in ingested)

@@ -1,6 +1,8 @@
 """`rowcall dev`: the embedded stack in the foreground."""
 
+import json
 import signal
+import sys
 import time
 from types import FrameType
 
@@ -41,13 +43,20 @@ Logs are in {logs}. Ctrl-C stops everything.
 """
 
 
-def run_dev(config: StackConfig, console: Console) -> int:
-    """Runs until Ctrl-C, SIGTERM or SIGHUP (exit code 0), or until a part dies or the start fails (1)."""
+def run_dev(config: StackConfig, console: Console, *, as_json: bool = False) -> int:
+    """Runs until Ctrl-C, SIGTERM or SIGHUP (exit code 0), or until a part dies or the start fails (1).
+
+    As JSON standard output gets one line, once everything serves: the variables that speak to the stack.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
         with Stack(config, lambda part, elapsed_s: console.print(f"{elapsed_s:6.2f} s  {part}")) as stack:
-            console.print(readiness_text(stack), markup=False, highlight=False, soft_wrap=True)
+            if as_json:
+                sys.stdout.write(json.dumps(stack.wiring.operator_environment) + "\n")
+                sys.stdout.flush()
+            else:
+                console.print(readiness_text(stack), markup=False, highlight=False, soft_wrap=True)
             while True:
                 stack.check()
                 time.sleep(LOOK_EVERY_S)

@@ -44,7 +44,11 @@ def apply_migrations(db_url: str, folder: Path) -> tuple[Migration, ...]:
     """Those that were not applied yet, each in a transaction of its own; then the API is told to reload its schema."""
     migrations = read_migrations(folder)
     # No prepared statements: a pooler in front of the database may not know them.
-    with psycopg.connect(db_url, autocommit=True, prepare_threshold=None) as connection:
+    try:
+        connected = psycopg.connect(db_url, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise StackError(f"the database cannot be reached: {error}") from error
+    with connected as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         connection.execute(HISTORY)
         applied = {row[0] for row in connection.execute("select version from supabase_migrations.schema_migrations")}
