@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal, TextIO, assert_never
 
 import structlog
@@ -89,7 +90,7 @@ class Metrics:
         self._cost = self._counter("model_cost_usd", "Cost of calls whose price is known", "provider", "model")
         self._enqueued = self._counter("hints_enqueued", "Hints that were new to the queue", "by")
         self._sweeps = self._counter("sweeps", "Looks for rows that should run", "outcome")
-        self._waited_s = self._histogram("hint_wait_seconds", "Due to given out to a worker", "lane")
+        self._waited_in = cache(self._histogram("hint_wait_seconds", "Due to given out to a worker", "lane").labels)
         self._leases_lost = self._counter("queue_leases_lost", "Jobs that Redis gave out while they ran, or forgot")
         self._waiting = self._gauge("queue_waiting", "Hints that are ready, in the fleet", "lane")
         self._oldest_s = self._gauge("queue_oldest_seconds", "Since when the oldest of them has been ready", "lane")
@@ -132,7 +133,7 @@ class Metrics:
         self._sweeps.labels(outcome).inc()
 
     def hint_claimed(self, lane: str, waited_s: float) -> None:
-        self._waited_s.labels(lane).observe(waited_s)
+        self._waited_in(lane).observe(waited_s)
 
     def hint_lease_lost(self) -> None:
         self._leases_lost.inc()

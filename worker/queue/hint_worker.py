@@ -262,7 +262,11 @@ class HintWorker:
     def _lost_from_thread(self, ids: Sequence[str]) -> None:
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._lost, ids)
+                self._loop.call_soon_threadsafe(self._not_renewed, ids)
+
+    def _not_renewed(self, ids: Sequence[str]) -> None:
+        """Jobs that ended while they were being renewed have lost nothing."""
+        self._lost([id for id in ids if id in self._running])
 
     def _lost(self, ids: Sequence[str]) -> None:
         """A lost lease cancels nothing: it paced redelivery, and the row's lease decides who runs."""

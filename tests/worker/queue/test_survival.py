@@ -241,6 +241,17 @@ async def test_a_lost_lease_ends_nothing_because_the_rows_lease_decides(redis: A
     assert await redis.keys("arq:*") == []
 
 
+async def test_jobs_that_end_while_they_are_renewed_have_lost_nothing(redis: ArqRedis) -> None:
+    queue, runs, metrics, stop = ArqQueue(redis), Runs(), Metrics(), asyncio.Event()
+    await queue.enqueue([hint() for _ in range(1_500)])
+    claiming = replace(CLAIMING, lease_s=0.03)  # renewed every 10 ms
+    task = asyncio.create_task(HintWorker(redis, runs.run, claiming, metrics).work(stop))
+    await until_empty(queue)
+    stop.set()
+    await task
+    assert metrics.registry.get_sample_value("rowcall_queue_leases_lost_total") == 0
+
+
 async def test_a_rolling_restart_under_load_loses_nothing_and_repeats_nothing(redis: ArqRedis, server: Valkey) -> None:
     queue, began, ended = ArqQueue(redis), list[Hint](), list[Hint]()
 
