@@ -63,7 +63,7 @@ class Clients:
 
     @staticmethod
     async def until_ended(rows: Sequence[Watched]) -> None:
-        await asyncio.gather(*(row.watching for row in rows if row.watching is not None))
+        await asyncio.wait([row.watching for row in rows if row.watching is not None])
 
     async def until_all_ended(self, patience_s: float) -> None:
         if self._watching:
