@@ -1,5 +1,6 @@
 """What a signed-in user does."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,12 @@ import typer
 from worker.cli.ending import act
 from worker.cli.options import STATE, JsonOption, StateOption
 from worker.cli.projects import account
+
+
+class Quality(StrEnum):
+    AUTO = "auto"
+    FAST = "fast"
+    BEST = "best"
 
 
 def ingest(
@@ -27,11 +34,11 @@ def ask(
     *,
     kind: Annotated[str, typer.Option(help="the job")] = "answer",
     key: Annotated[str, typer.Option(help="where in the row's input the text goes")] = "question",
-    quality: Annotated[str, typer.Option(help="auto, fast or best")] = "auto",
+    quality: Annotated[Quality, typer.Option(help="best costs more, fast less")] = Quality.AUTO,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
     """Inserts a question and shows the answer as it streams, its citations and its times."""
     from worker.commands import ask as ask_project
 
-    act(ask_project(account(state), {key: question}, kind, {"quality": quality}, as_json=as_json))
+    act(ask_project(account(state), {key: question}, kind, {"quality": quality.value}, as_json=as_json))

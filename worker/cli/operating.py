@@ -53,7 +53,7 @@ def usage(
     *,
     days: Annotated[int, typer.Option(min=1, help="today and the days before it, UTC")] = 7,
     by: Annotated[
-        list[Dimension] | None, typer.Option(help="keep apart; may be given again  [default: day, model]")
+        list[Dimension] | None, typer.Option(show_default="day, model", help="keep apart; may be given again")
     ] = None,
     state: StateOption = STATE,
     as_json: JsonOption = False,
