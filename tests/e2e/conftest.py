@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.forwarding import Forward, forwarding
 from worker.client import Rowcall
 from worker.local.resetting import reset_state
 from worker.local.stack import Stack
@@ -37,6 +38,15 @@ async def rowcall(rowcall_stack: Stack) -> AsyncIterator[Rowcall]:
         ended = await client.wait_all([document["generation_id"]], poll_s=0.1)
         assert ended[document["generation_id"]]["status"] == "succeeded"
         yield client
+
+
+@pytest.fixture
+async def line(rowcall_stack: Stack) -> AsyncIterator[Forward]:
+    """The client's only way to the project."""
+    port = httpx.URL(rowcall_stack.url).port
+    assert port is not None
+    async with forwarding(port) as line:
+        yield line
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,25 +3,15 @@
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from tests.e2e.conftest import Model
-from tests.forwarding import Forward, forwarding
+from tests.forwarding import Forward
 from worker.client import Delta, NotAnswered, Rowcall
 from worker.local.stack import Stack
 
 QUESTION = "What is the airspeed velocity of an unladen swallow?"
 ENOUGH = 40  # characters: the answer has begun, and is not near its end
-
-
-@pytest.fixture
-async def line(rowcall_stack: Stack) -> AsyncIterator[Forward]:
-    """The client's only way to the project."""
-    port = httpx.URL(rowcall_stack.url).port
-    assert port is not None
-    async with forwarding(port) as line:
-        yield line
 
 
 @pytest.fixture
