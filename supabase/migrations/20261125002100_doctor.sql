@@ -6,17 +6,22 @@
 create function rowcall.examine_v1(challenge text) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
-  applied text[];
-  url     text;
-  secret  text;
+  applied  text[];
+  url      text;
+  secret   text;
+  no_vault text;
 begin
   if to_regclass('supabase_migrations.schema_migrations') is not null then
     execute 'select array_agg(m.version::text order by m.version) from supabase_migrations.schema_migrations m' into applied;
   end if;
-  select max(s.decrypted_secret) filter (where s.name = 'rowcall_webhook_url'),
-         split_part(max(s.decrypted_secret) filter (where s.name = 'rowcall_webhook_secret'), ',', 1)
-    into url, secret
-    from vault.decrypted_secrets s where s.name in ('rowcall_webhook_url', 'rowcall_webhook_secret');
+  begin
+    select max(s.decrypted_secret) filter (where s.name = 'rowcall_webhook_url'),
+           split_part(max(s.decrypted_secret) filter (where s.name = 'rowcall_webhook_secret'), ',', 1)
+      into url, secret
+      from vault.decrypted_secrets s where s.name in ('rowcall_webhook_url', 'rowcall_webhook_secret');
+  exception when others then   -- a project without the vault: a finding, not the end of the examination
+    no_vault := format('%s (%s)', sqlerrm, sqlstate);
+  end;
   return jsonb_build_object(
     'at', clock_timestamp(),
     'postgres', current_setting('server_version'),
@@ -39,6 +44,7 @@ begin
       select p.policyname from pg_catalog.pg_policies p
        where p.schemaname = 'realtime' and p.tablename = 'messages' and p.cmd in ('INSERT', 'ALL')
          and p.roles && array['anon', 'authenticated', 'public']::name[] order by 1)),
+    'vault_problem', no_vault,
     'webhook_url', nullif(url, ''),
     'has_webhook_secret', coalesce(secret, '') <> '',
     'proof', rowcall.hmac_sha256('doctor.' || challenge, nullif(secret, '')));

@@ -161,6 +161,12 @@ def judge_extensions(facts: Json) -> Finding:
 def judge_vault(facts: Json, secrets: Sequence[str], challenge: str) -> Finding | None:
     """None: everything for a webhook is there, so it is worth sending one."""
     url = facts["webhook_url"]
+    if facts["vault_problem"] is not None:
+        return problem(
+            "vault",
+            f"cannot be read, so no webhook is sent: {facts['vault_problem']}",
+            "create extension supabase_vault; (Integrations → Vault)",
+        )
     if url is None:
         return note(
             "webhook",

@@ -186,6 +186,10 @@ FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
     "intake has another secret": (
         lambda p: p.env(ROWCALL_WEBHOOK_SECRET="another"), "vault", "problem", "ROWCALL_WEBHOOK_SECRET",
         "vault.update_secret"),
+    "there is no vault": (
+        lambda p: p.sql("alter view vault.decrypted_secrets rename to missing",
+                        "alter view vault.missing rename to decrypted_secrets"),
+        "vault", "problem", "cannot be read", "supabase_vault"),
     "the vault has no secret": (
         lambda p: p.sql(ADDRESS.format("x", "rowcall_webhook_secret"), ADDRESS.format("rowcall_webhook_secret", "x")),
         "vault", "problem", "no rowcall_webhook_secret", "vault.create_secret"),
