@@ -44,6 +44,8 @@ def main() -> int:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # what is printed is the report
     outcome = asyncio.run(play(options.faults, options.seed, options.without, options.patience, options.logs))
     checks = judge(outcome.evidence)
+    if options.logs is not None:
+        keep(outcome.evidence, options.logs / "evidence.jsonl")
     report = {
         "faults": sum(outcome.counts.values()),
         "seed": options.seed,
@@ -115,6 +117,14 @@ async def collect(stage: Stage, clients: Clients, chaos: Chaos) -> Evidence:
     )
 
 
+def keep(evidence: Evidence, path: Path) -> None:
+    """What happened and what came of it, one thing a line."""
+    happened = (asdict(fault) for fault in evidence.happened)
+    with path.open("w") as file:
+        for thing in (*happened, *evidence.attempts, *evidence.calls.values(), *map(asdict, evidence.asked)):
+            file.write(json.dumps(thing, default=str) + "\n")
+
+
 async def leftover_keys(url: str) -> list[str]:
     """Those of jobs: whatever names a row."""
     async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
@@ -131,7 +141,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
     parser.add_argument("--without", choices=["nothing", *SABOTAGE], default="nothing", help="a part to take out")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds for what is unfinished after the faults")
-    parser.add_argument("--logs", type=Path, help="a folder for the logs of all processes")
+    parser.add_argument("--logs", type=Path, help="a folder for the logs of all processes and for the evidence")
     return parser.parse_args()
 
 

@@ -45,13 +45,15 @@ class Batcher(Generic[Item, Result]):
         max_size: int = 100,
         max_in_flight: int = 4,
         timers: Timers | None = None,
+        unclaimed: Callable[[Result], None] = lambda _: None,
     ) -> None:
-        """`timers`: the running event loop where None is given."""
+        """`timers`: the running event loop where None is given. `unclaimed` gets results whose waiters have left."""
         self._call = call
         self._interval_s = interval_s
         self._max_size = max_size
         self._max_in_flight = max_in_flight
         self._timers = timers
+        self._unclaimed = unclaimed
         self._waiting: deque[Waiter[Item, Result]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._next_begin_s = -math.inf
@@ -135,7 +137,9 @@ class Batcher(Generic[Item, Result]):
                     waiter.future.set_exception(error)
             return
         for waiter, result in zip(batch, results, strict=True):
-            if not waiter.future.done():
+            if waiter.future.done():
+                self._unclaimed(result)
+            else:
                 waiter.future.set_result(result)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -279,3 +279,17 @@ def test_every_item_is_sent_once_in_order_and_gets_its_own_result(
         assert echo.most_running <= max_in_flight
 
     asyncio.run(run())
+
+
+async def test_the_result_of_a_waiter_that_left_while_its_call_was_under_way_is_not_dropped() -> None:
+    left: list[int] = []
+    echo, timers = Echo(), FakeTimers()
+    batcher = Batcher(echo, interval_s=INTERVAL_S, timers=timers, unclaimed=left.append)
+    echo.gate.clear()
+    tasks = submit(batcher, 1, 2)
+    await timers.advance(0)
+    tasks[0].cancel()
+    await settle()
+    echo.gate.set()
+    assert await tasks[1] == 4
+    assert left == [2]

@@ -1,9 +1,9 @@
 """Rows of generations and of the ledger on Supabase; calls that meet share a round trip."""
 
 import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,9 +14,10 @@ from jobs.errors import AttemptLost, JobError, Retryable
 from jobs.ports import Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.database import Database, QueryFailed, ValuesRefused
+from worker.adapters.persisting import PERSISTENT, Persistence
 from worker.batching import Batcher
 from worker.ports import Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
-from worker.settling import Policy, backoff_s
+from worker.settling import Policy
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,26 +35,15 @@ class Intervals:
 
 
 DEFAULT = Policy()
-BACKOFF = Policy(backoff_base_s=0.2, backoff_cap_s=5.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Persistence:
-    """How long a write-back is tried again while the database cannot be reached."""
-
-    give_up_after_s: float = 60.0
-    backoff: Policy = BACKOFF
-    monotonic_s: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
 
 
 class SupabaseRows:
     """`worker.ports.Rows` for one worker process.
 
     `worker` names the process: no two live ones may share it. `opens` says which ledger row a claim opens for each kind
-    of job. A renewal extends only what was claimed here and is not settled yet: a claim whose reply was lost, or an
-    attempt whose outcome could not be recorded, ends with its lease and runs again.
+    of job. A renewal extends only what was claimed here and is not settled yet: an attempt whose outcome could not be
+    recorded ends with its lease and runs again. A claim that nobody hears of, because its reply was lost or its waiter
+    canceled, is released as soon as the database answers.
     """
 
     def __init__(
@@ -65,7 +55,7 @@ class SupabaseRows:
         opens: Mapping[str, Opening],
         max_losses: int = DEFAULT.max_losses,
         intervals: Intervals = Intervals(),
-        persistence: Persistence = Persistence(),
+        persistence: Persistence = PERSISTENT,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -74,8 +64,10 @@ class SupabaseRows:
         self._opens = [{"kind": kind, **write_backs.opening(opening)} for kind, opening in opens.items()]
         self._persistence = persistence
         self._held: set[Key] = set()
+        self._claiming: Counter[str] = Counter()  # ids in claims that are under way
+        self._handing_back: set[asyncio.Task[None]] = set()
         settle_s = intervals.settle_s
-        self._claims = Batcher(isolated(self._claim), interval_s=intervals.claim_s)
+        self._claims = Batcher(isolated(self._claim), interval_s=intervals.claim_s, unclaimed=self._hand_back)
         self._openings = Batcher(isolated(self._open_calls), interval_s=intervals.open_call_s)
         self._checkpoints = Batcher(isolated(self._keep), interval_s=intervals.checkpoint_s)
         self._ends = Batcher(isolated(self._finish), interval_s=settle_s)
@@ -84,7 +76,9 @@ class SupabaseRows:
 
     async def close(self) -> None:
         """Sends what waits and returns when it is answered."""
-        batchers = (self._claims, self._openings, self._checkpoints, self._ends, self._retries, self._releases)
+        batchers = (self._openings, self._checkpoints, self._ends, self._retries, self._releases)
+        await self._claims.close()  # what it hands back goes by the releases
+        await asyncio.gather(*self._handing_back)
         await asyncio.gather(*(batcher.close() for batcher in batchers))
 
     # Which rows are ours
@@ -93,15 +87,12 @@ class SupabaseRows:
         work = value_of(await self._claims.submit(id))
         if isinstance(work, Poisoned):
             raise work
-        if work is not None:
-            self._held.add((work.id, work.attempt))
         return work
 
     async def renew(self) -> Sequence[Lease]:
         if not self._held:
             return ()
-        arguments = {"worker": self._worker, "lease_s": self._lease_s, "ids": sorted({id for id, _ in self._held})}
-        rows = await self._database.call("renew_generations_v1", arguments)
+        rows = await self._database.call("renew_generations_v1", self._naming(sorted({id for id, _ in self._held})))
         leases = tuple(Lease(row["generation_id"], row["attempt"], row["state"]) for row in rows)
         self._held -= {(lease.id, lease.attempt) for lease in leases if lease.state != "held"}
         return leases
@@ -135,7 +126,8 @@ class SupabaseRows:
 
     async def close_calls(self, calls: Sequence[Closing]) -> None:
         if calls:
-            await self._database.call("close_calls_v1", {"closings": [write_backs.closing(call) for call in calls]})
+            closings = [write_backs.closing(call) for call in calls]
+            await self._persistence.call(lambda _: self._database.call("close_calls_v1", {"closings": closings}))
 
     # How it ends
 
@@ -162,21 +154,13 @@ class SupabaseRows:
         A reply may be lost after its write was accepted; the same write is then refused when it comes again. But only
         we were given this attempt, so if the attempt has the outcome that we wrote, it was our write.
         """
-        persistence = self._persistence
-        give_up_s = persistence.monotonic_s() + persistence.give_up_after_s
-        failures = 0
+
+        async def record(failures: int) -> bool:
+            accepted = value_of(await submit())
+            return accepted or (failures > 0 and await self._outcome_of(key) == outcome)
+
         try:
-            while True:
-                try:
-                    accepted = value_of(await submit())
-                    return accepted or (failures > 0 and await self._outcome_of(key) == outcome)
-                except Retryable as error:
-                    failures += 1
-                    pause_s = backoff_s(failures, persistence.backoff, persistence.chance())
-                    pause_s = max(pause_s, error.wait_s or 0.0)
-                    if persistence.monotonic_s() + pause_s > give_up_s:
-                        raise
-                    await persistence.sleep(pause_s)
+            return await self._persistence.call(record)
         finally:
             self._held.discard(key)
 
@@ -194,9 +178,48 @@ class SupabaseRows:
             "opens": self._opens,
             "max_losses": self._max_losses,
         }
-        rows = await self._database.call("claim_generations_v1", arguments)
+        self._claiming.update(ids)
+        try:
+            rows = await self._database.call("claim_generations_v1", arguments)
+        except Retryable:  # the claim may have been made all the same
+            self._later(self._release_unheard(ids))
+            raise
+        finally:
+            self._claiming.subtract(ids)
+        self._held |= {(row["id"], row["attempt"]) for row in rows if row["status"] == "running"}
         claimed = {row["id"]: work_of(row) if row["status"] == "running" else Poisoned() for row in rows}
         return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
+
+    def _hand_back(self, result: Work | Poisoned | JobError | None) -> None:
+        """Releases a claim whose waiter was canceled meanwhile: its worker stops."""
+        if isinstance(result, Work):
+            self._later(self.release(Requeued(result.id, result.attempt, ())))
+
+    async def _release_unheard(self, ids: Sequence[str]) -> None:
+        """Releases what a claim gave out whose reply was lost; without this it would run when its lease has ended.
+
+        A renewal lists our attempts on these rows. Of those, what is held is known here, and so is what another claim
+        is about to tell.
+        """
+        rows = await self._persistence.call(
+            lambda _: self._database.call("renew_generations_v1", self._naming(unique(ids)))
+        )
+        ours = [(row["generation_id"], row["attempt"]) for row in rows if row["state"] == "held"]
+        for id, attempt in ours:
+            if (id, attempt) not in self._held and not self._claiming[id]:
+                await self.release(Requeued(id, attempt, ()))
+
+    def _naming(self, ids: Sequence[str]) -> dict[str, Any]:
+        return {"worker": self._worker, "lease_s": self._lease_s, "ids": ids}
+
+    def _later(self, write: Coroutine[Any, Any, Any]) -> None:
+        async def settle() -> None:
+            with suppress(JobError):  # the lease ends it
+                await write
+
+        task = asyncio.create_task(settle())
+        self._handing_back.add(task)
+        task.add_done_callback(self._handing_back.discard)
 
     async def _open_calls(self, openings: Sequence[tuple[Work, Opening]]) -> list[Mapping[str, Any]]:
         rows = [

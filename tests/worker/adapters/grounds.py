@@ -16,7 +16,8 @@ from worker.adapters.database import Database
 from worker.adapters.knowledge import SupabaseKnowledge
 from worker.adapters.memory import MemoryDatabase, MemoryKnowledge, MemoryRows
 from worker.adapters.memory.knowledge import key_of
-from worker.adapters.rows import Intervals, Persistence, SupabaseRows
+from worker.adapters.persisting import Persistence
+from worker.adapters.rows import Intervals, SupabaseRows
 from worker.ports import Rows
 
 MODEL = ModelName("local", "minilm")

@@ -13,9 +13,10 @@ from jobs.ports import Finished, Opening, Work
 from tests.worker.adapters.grounds import MODEL, SupabaseGround
 from tests.worker.adapters.wire import Wire, be_away, lose_replies, tapped
 from worker.adapters.database import Database
-from worker.adapters.rows import Intervals, Persistence, SupabaseRows
+from worker.adapters.persisting import Persistence
+from worker.adapters.rows import Intervals, SupabaseRows
 from worker.local.stack import Stack
-from worker.ports import Checkpoint, Closing, Ended, Lease, Requeued, Unsettleable
+from worker.ports import Checkpoint, Closing, Ended, Requeued, Unsettleable
 
 ERROR = {"code": "model.limited", "message": "Too many requests."}
 
@@ -204,17 +205,32 @@ async def test_a_claim_that_cannot_be_made_is_left_to_the_queue(rows: SupabaseRo
     assert wire.requests["claim_generations_v1"] == 1
 
 
-async def test_a_claim_whose_reply_was_lost_ends_with_its_lease_though_its_worker_lives(
+async def test_a_claim_whose_reply_was_lost_is_handed_back_and_uses_up_no_try(
     rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
 ) -> None:
     orphan, held = supabase_ground.insert(), supabase_ground.insert()
+    await claimed(rows, held)
     lose_replies(wire, "claim_generations_v1", times=1)
     with pytest.raises(Retryable):
         await rows.claim(orphan)
-    await claimed(rows, held)
-    supabase_ground.end_lease(orphan)
-    assert list(await rows.renew()) == [Lease(held, 1, "held")]
-    assert (await claimed(supabase_ground.rows("b"), orphan)).attempt == 2
+    await rows.close()
+    assert supabase_ground.stored(held).outcomes == (None,)
+    stored = supabase_ground.stored(orphan)
+    assert (stored.status, stored.tries, stored.outcomes) == ("queued", 0, ("released",))
+
+
+async def test_what_is_claimed_again_meanwhile_is_not_handed_back(
+    rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
+) -> None:
+    id = supabase_ground.insert()
+    lose_replies(wire, "claim_generations_v1", times=1)
+    with pytest.raises(Retryable):
+        await rows.claim(id)
+    while (work := await rows.claim(id)) is None:  # noqa: ASYNC110 - the release tells nobody
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*rows._handing_back)
+    assert supabase_ground.stored(id).status == "running"
+    assert await rows.end(ended(work))
 
 
 async def test_an_attempt_whose_outcome_was_never_recorded_ends_with_its_lease(
@@ -257,9 +273,10 @@ async def test_a_row_that_a_constraint_refuses_says_which_and_the_others_are_set
     assert wire.requests["finish_generations_v1"] == 1
 
 
-async def test_a_claim_that_its_waiter_gave_up_in_mid_flight_ends_with_its_lease(
+async def test_a_claim_that_its_waiter_gave_up_in_mid_flight_is_handed_back(
     rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
 ) -> None:
+    """A worker that stops cancels what it is about to begin."""
     id = supabase_ground.insert()
     sent = asyncio.Event()
     wire.before = lambda _: sent.set()
@@ -268,8 +285,19 @@ async def test_a_claim_that_its_waiter_gave_up_in_mid_flight_ends_with_its_lease
     claim.cancel()
     await rows.close()
     assert claim.cancelled()
-    assert supabase_ground.stored(id).status == "running"
+    stored = supabase_ground.stored(id)
+    assert (stored.status, stored.tries, stored.outcomes) == ("queued", 0, ("released",))
     assert list(await rows.renew()) == []
+
+
+async def test_the_calls_of_a_lost_attempt_are_booked_when_the_database_is_back(
+    rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
+) -> None:
+    work = await claimed(rows, supabase_ground.insert())
+    assert work.first_call_id is not None
+    be_away(wire, times=3)
+    await rows.close_calls([Closing(work.first_call_id, "failed", MODEL, None, 1, tokens_in=9)])
+    assert [call.tokens_in for call in supabase_ground.calls(work.id)] == [9]
 
 
 async def test_rows_of_one_database_are_told_apart_by_worker(
