@@ -85,7 +85,12 @@ def new_job(name: str, project: Path, now: datetime) -> tuple[Path, ...]:
 
 
 def initialise(folder: Path, shipped: Path) -> tuple[Written, ...]:
-    """rowcall.toml as shipped, and .env with a webhook secret of its own. `shipped`: the folder of both originals."""
+    """rowcall.toml as shipped, and .env with a webhook secret of its own. `shipped`: the folder of both originals.
+
+    Raises NotWritten where there are none: in an installed package.
+    """
+    if not (shipped / ".env.example").is_file():
+        raise NotWritten(f"{shipped} is no clone of the repository: its rowcall.toml and .env.example are wanted")
     example = (shipped / ".env.example").read_text(encoding="utf-8")
     chosen = f"ROWCALL_WEBHOOK_SECRET={secrets.token_urlsafe(32)}"
     environment = re.sub(r"^ROWCALL_WEBHOOK_SECRET=$", chosen, example, flags=re.MULTILINE)

@@ -81,3 +81,9 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("mine")
     assert [w.is_new for w in initialise(tmp_path, REPOSITORY)] == [True, False]
     assert (tmp_path / ".env").read_text() == "mine"
+
+
+def test_an_installed_package_is_no_place_to_begin_from(tmp_path: Path) -> None:
+    with pytest.raises(NotWritten, match="no clone of the repository"):
+        initialise(tmp_path / "new", tmp_path)
+    assert not (tmp_path / "new").exists()

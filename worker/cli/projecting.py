@@ -26,9 +26,12 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Writes rowcall.toml and .env, with a new webhook secret. What is there stays as it is."""
-    from worker.scaffolding import initialise
+    from worker.scaffolding import NotWritten, initialise
 
-    written = initialise(folder, project_dir())
+    try:
+        written = initialise(folder, project_dir())
+    except NotWritten as error:
+        fail(str(error))
     if as_json:
         typer.echo(json.dumps({w.path.name: "written" if w.is_new else "kept" for w in written}))
         return

@@ -78,10 +78,15 @@ def embedded_db_url(state: Path) -> str:
 
 def _required(chosen: Chosen, names: tuple[str, ...], state: Path) -> list[str]:
     missing = [name for name in names if not chosen.environ.get(name)]
+    if missing == list(names):
+        fail(
+            f"no embedded stack runs on {state}, and no other project is named.\n"
+            f"Start one with `rowcall dev`, or set {', '.join(names)} in the environment or in .env.",
+            ExitCode.CONFIGURATION,
+        )
     if missing:
         fail(
-            f"no embedded stack runs on {state}, and no other project is named: {', '.join(missing)} not set.\n"
-            "Start one with `rowcall dev`, or set them in the environment or in .env.",
+            f"{', '.join(missing)} not set: {chosen.origin} names a project; this command wants {', '.join(names)}.",
             ExitCode.CONFIGURATION,
         )
     return [chosen.environ[name] for name in names]

@@ -84,6 +84,10 @@ def judge_client(answer: Answer) -> Finding:
 
 
 def judge_migrations(applied: Sequence[str] | None, shipped: Sequence[str]) -> Finding:
+    if not shipped:
+        return note(
+            "migrations", "their files are not here, to compare", "run this command in a clone of the repository"
+        )
     if applied is None:
         return note("migrations", "the database keeps no history of them", "apply them by `supabase db push`")
     missing = sorted(set(shipped) - set(applied))

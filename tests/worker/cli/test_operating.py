@@ -107,4 +107,11 @@ def test_without_a_project_the_message_says_how_to_name_one(
     refused = rowcall("status")
     assert refused.exit_code == ExitCode.CONFIGURATION
     assert "`rowcall dev`" in refused.stderr
-    assert "SUPABASE_URL, SUPABASE_SECRET_KEY not set" in refused.stderr
+    assert "SUPABASE_URL, SUPABASE_SECRET_KEY" in refused.stderr
+
+
+def test_a_project_that_is_half_named_is_told_what_is_missing(rowcall: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    refused = rowcall("status")
+    assert refused.exit_code == ExitCode.CONFIGURATION
+    assert refused.stderr.startswith("SUPABASE_SECRET_KEY not set: the environment names a project")

@@ -65,6 +65,22 @@ def test_a_wrong_configuration_is_named(rowcall: Run) -> None:
     assert "ROWCALL_LOG must be one of json, console, auto" in refused.stderr
 
 
+def test_a_package_of_the_embedded_stack_that_is_missing_is_named(stack: Stack) -> None:
+    """As in the image, which holds what intake and workers need."""
+    hidden = "import sys; sys.modules['psycopg'] = None; from worker.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", hidden, "migrate"],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": stack.db_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == ExitCode.FAILED
+    assert "psycopg is not installed" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def test_a_database_that_is_away_is_no_trace(rowcall: Run) -> None:
     refused = rowcall("migrate", "--db-url", "postgresql://postgres:x@127.0.0.1:9/postgres")
     assert refused.returncode == ExitCode.UNAVAILABLE

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from worker.doctor.findings import Level
-from worker.doctor.judging import Answer, judge_api, judge_clock, judge_provider, judge_webhook
+from worker.doctor.judging import Answer, judge_api, judge_clock, judge_migrations, judge_provider, judge_webhook
 
 URL = "https://intake.example.com/webhooks/supabase"
 
@@ -48,6 +48,21 @@ def test_an_answer_of_the_api_says_where_to_look(answer: Answer, check: str) -> 
     found = judge_api(answer)
     assert found.check == check
     assert (found.level is Level.GOOD) == answer.is_success
+
+
+@pytest.mark.parametrize(
+    ("applied", "shipped", "level"),
+    [
+        (["1", "2", "of another"], ["1", "2"], Level.GOOD),
+        (["1"], ["1", "2"], Level.PROBLEM),
+        (None, ["1"], Level.NOTE),
+        (["1"], [], Level.NOTE),
+    ],
+)
+def test_migrations_are_compared_with_those_of_the_code(
+    applied: list[str] | None, shipped: list[str], level: Level
+) -> None:
+    assert judge_migrations(applied, shipped).level is level
 
 
 @pytest.mark.parametrize(
