@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from worker.local.ports import free_port
 
-PAGES = ("README.md", "docs/tutorials/ask-your-documents.md", "docs/tutorials/your-own-job.md")
+PAGES = ("README.md", "docs/operating.md", "docs/tutorials/ask-your-documents.md", "docs/tutorials/your-own-job.md")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ANYTHING = "…"
 START_S = 90.0
