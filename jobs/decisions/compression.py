@@ -1,7 +1,9 @@
 """Passages cut down to the sentences that the question needs."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 
 from jobs.decisions.fusion import Ranked
 from jobs.decisions.outline import Block, Kind, read_sections
@@ -9,19 +11,14 @@ from jobs.decisions.sentences import sentence_spans
 from jobs.decisions.terms import Bm25, terms
 
 # A unit's score: how well its passage ranks, how well its words match the question, whether it opens the passage (it
-# names what the rest calls "it"), whether its passage is about something that one of the best units names (the second
-# hop of a question). How often the answer is still in the text at a quarter of the tokens, in per cent, with passages
-# ranked by `fuse` over all-MiniLM-L6-v2:
-#
-#                                  NQ, 20 passages   HotpotQA, 10   MuSiQue, 20   XQuAD, 10
-#   the first quarter                   38.7             35.7           41.0          27.5
-#   the best passages, whole            97.3             68.1           50.0          98.8
-#   sentences by BM25                   73.3             77.3           41.0          97.8
-#   passage and words                   97.3             77.8           58.0          99.4
-#   all four                            97.3             88.1           65.0          99.1
+# names what the rest calls "it"), and the second hop of a question: whether it shares words with the best units of
+# other passages, and whether its passage is about something that one of them names. Measured by
+# `python bench/prompt_compression.py`; the figures stand in docs/quality.md.
 _PASSAGE_WEIGHT = 0.7
 _WORDS_WEIGHT = 0.3
 _OPENING_BONUS = 0.15
+_SHARED_WEIGHT = 0.3
+_SHARING_UNITS = 3
 _NAMED_BONUS = 0.2
 _NAMING_UNITS = 10
 
@@ -91,13 +88,15 @@ def _best_first(units: Sequence[_Unit], scores: Sequence[float], budget_tokens: 
 
 
 def _scores(units: Sequence[_Unit], passages: Sequence[Ranked], question: str) -> list[float]:
-    bm25 = Bm25.over(terms(question), [unit.terms for unit in units])
-    matches = [bm25.score(unit.terms) for unit in units]
-    best = max(matches, default=0.0) or 1.0
-    scores = [
-        _PASSAGE_WEIGHT * passages[unit.passage].score + _WORDS_WEIGHT * match / best
+    asked = terms(question)
+    bm25 = Bm25.over(asked, [unit.terms for unit in units])
+    matches = _of_most([bm25.score(unit.terms) for unit in units])
+    first = [
+        _PASSAGE_WEIGHT * passages[unit.passage].score + _WORDS_WEIGHT * match
         for unit, match in zip(units, matches, strict=True)
     ]
+    shared = _of_most(_shared(units, first, asked))
+    scores = [score + _SHARED_WEIGHT * share for score, share in zip(first, shared, strict=True)]
     named = _named(units, scores, passages)
     openings = {unit.passage: place for place, unit in reversed(list(enumerate(units)))}
     return [
@@ -106,11 +105,34 @@ def _scores(units: Sequence[_Unit], passages: Sequence[Ranked], question: str) -
     ]
 
 
+def _of_most(values: Sequence[float]) -> list[float]:
+    most = max(values, default=0.0) or 1.0
+    return [value / most for value in values]
+
+
+def _best(scores: Sequence[float], count: int) -> list[int]:
+    return sorted(range(len(scores)), key=lambda place: -scores[place])[:count]
+
+
+def _shared(units: Sequence[_Unit], scores: Sequence[float], asked: Sequence[str]) -> list[float]:
+    """How much each unit has in common with the best units of other passages, beyond the question's words: the sum of
+    the terms' inverse frequencies.
+    """
+    found = Counter(term for unit in units for term in set(unit.terms))
+    worth = {term: log(len(units) / count) for term, count in found.items() if term not in asked}
+    best = [units[place] for place in _best(scores, _SHARING_UNITS)]
+
+    def in_common(unit: _Unit) -> float:
+        others = {term for other in best if other.passage != unit.passage for term in other.terms}
+        return sum(worth.get(term, 0.0) for term in others.intersection(unit.terms))
+
+    return [in_common(unit) for unit in units]
+
+
 def _named(units: Sequence[_Unit], scores: Sequence[float], passages: Sequence[Ranked]) -> set[int]:
     """Passages whose title stands in one of the best units of another passage."""
     titles = [frozenset(terms(ranked.candidate.title)) for ranked in passages]
-    best = sorted(range(len(units)), key=lambda index: -scores[index])[:_NAMING_UNITS]
-    naming = [(units[index].passage, frozenset(units[index].terms)) for index in best]
+    naming = [(units[place].passage, frozenset(units[place].terms)) for place in _best(scores, _NAMING_UNITS)]
     return {
         passage
         for passage, title in enumerate(titles)
