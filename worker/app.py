@@ -28,8 +28,10 @@ from worker.adapters.memory import MemoryMessageQuota
 from worker.adapters.message_quota import RedisMessageQuota
 from worker.adapters.models import OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.rows import SupabaseRows
+from worker.adapters.tables import SupabaseTables
 from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
+from worker.asking import Asker
 from worker.configuration import LanesSection, WorkerSection
 from worker.environment import current_environment
 from worker.executor import Executor, Timing
@@ -73,7 +75,7 @@ class Machine:
     queue: ArqQueue
     redis: Any  # arq's client: the loop that takes hints wants it
     leases: Leases
-    executor: Executor
+    asker: Asker  # takes every hint; the executor is behind it
     sweeper: Sweeper
     metrics: Metrics
 
@@ -84,7 +86,7 @@ async def run_worker(settings: Settings) -> None:
     stop = stop_on_signals()
     section, internal = settings.configuration.worker, settings.configuration.internal
     async with machine(settings) as m:
-        hints = HintWorker(m.redis, m.executor.run, claiming_of(section, settings.configuration.lanes), m.metrics)
+        hints = HintWorker(m.redis, m.asker.run, claiming_of(section, settings.configuration.lanes), m.metrics)
         health = create_internal(unready=hints.unready, registry=m.metrics.registry)
         async with serving(health, host=internal.host, port=internal.port, name="internal"):
             renewing = asyncio.create_task(m.leases.renew_forever())
@@ -176,7 +178,8 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         )
         sweeping = Sweeping(**configuration.sweeper.model_dump(), max_backlog=configuration.intake.max_backlog)
         sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, sweeping)
-        yield Machine(name, rows, queue, redis, leases, executor, sweeper, metrics)
+        asker = Asker(settings.table_automations, SupabaseTables(database), queue, otherwise=executor.run)
+        yield Machine(name, rows, queue, redis, leases, asker, sweeper, metrics)
 
 
 def check_vocabulary() -> None:
@@ -199,7 +202,7 @@ def stock_settings(settings: Settings) -> dict[str, Any]:
     holder: dict[str, Machine] = {}
 
     async def run(hint: Any) -> None:
-        await holder["machine"].executor.run(hint)
+        await holder["machine"].asker.run(hint)
 
     async def start(_ctx: dict[Any, Any]) -> None:
         configure_logging(settings.environment.ROWCALL_LOG)

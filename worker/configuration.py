@@ -176,6 +176,25 @@ class LimitSection(Section):
     )
 
 
+class TableSection(Section):
+    """A table of the project's own, one of whose columns is filled when its Database Webhook says that a row appeared
+    or changed. The name is `<schema>.<table>`. A trigger of `rowcall.generate` does the same and cannot be lost.
+    """
+
+    column: Text = Field(description="the column that is filled")
+    template: Text = Field(description="what is asked; `{{column}}` stands for the row's value")
+    kind: Text = Field(default="complete", description="the job")
+    owner: Text | None = Field(
+        default=None,
+        description="column with the owner's id. Let your policies tie it to `auth.uid()`: nothing else does",
+    )
+    lane: Literal["interactive", "bulk"] = Field(default="bulk", description="whether a person waits for it")
+    quality: Literal["auto", "fast", "best"] = Field(default="auto", description="as in a row's options")
+    key: tuple[Text, ...] = Field(
+        default=("id",), description="columns of the primary key: whole numbers or UUIDs, since they go through Redis"
+    )
+
+
 class Configuration(Section):
     """rowcall.toml."""
 
@@ -193,6 +212,7 @@ class Configuration(Section):
     breaking: BreakingSection = BreakingSection()
     prices: Mapping[str, PriceSection] = {}
     limits: Mapping[str, LimitSection] = {}
+    tables: Mapping[Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$")], TableSection] = {}
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Configuration":

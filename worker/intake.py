@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from worker.ports import Cancels, Queue, QueueUnavailable
 from worker.telemetry import Metrics
-from worker.webhooks import Found, Malformed, is_secret, is_signed, read_change, read_rows
+from worker.webhooks import Found, Malformed, Watched, is_secret, is_signed, read_change, read_rows
 
 log = structlog.get_logger()
 
@@ -48,12 +48,16 @@ def create_intake(
     *,
     secrets: Sequence[str],
     bounds: Bounds,
+    tables: Mapping[str, Watched] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """The public application. Any of the secrets is good, so that they can be rotated; there must be one."""
+    """The public application. Any of the secrets is good, so that they can be rotated; there must be one.
+
+    `tables`: those of the project's own whose Database Webhooks make generations, by `schema.table`.
+    """
     if not secrets or not all(secrets):
         raise ValueError("intake needs a webhook secret: without one anybody could enqueue")
-    intake = _Intake(queue, cancels, metrics, tuple(secrets), bounds, clock)
+    intake = _Intake(queue, cancels, metrics, tuple(secrets), bounds, tables or {}, clock)
     return Starlette(routes=[Route(PATH, intake.receive, methods=["POST"])])
 
 
@@ -64,6 +68,7 @@ class _Intake:
     metrics: Metrics
     secrets: tuple[str, ...]
     bounds: Bounds
+    tables: Mapping[str, Watched]
     clock: Callable[[], float]
 
     async def receive(self, request: Request) -> Response:
@@ -87,7 +92,7 @@ class _Intake:
         try:
             if signature is not None:
                 return read_rows(body)
-            return read_change(body, now=datetime.fromtimestamp(self.clock(), UTC))
+            return read_change(body, now=datetime.fromtimestamp(self.clock(), UTC), tables=self.tables)
         except Malformed as problem:
             raise Refusal(400, "webhook.malformed", str(problem)) from problem
 

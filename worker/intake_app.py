@@ -26,7 +26,9 @@ async def run_intake(settings: Settings, *, host: str | None = None, port: int |
     bounds = Bounds(max_body_bytes=section.max_body_bytes, max_backlog=section.max_backlog)
     async with connected(settings.environment.REDIS_URL) as redis:
         queue, cancels = ArqQueue(redis), RedisCancels(redis)
-        intake = create_intake(queue, cancels, metrics, secrets=settings.webhook_secrets, bounds=bounds)
+        intake = create_intake(
+            queue, cancels, metrics, secrets=settings.webhook_secrets, bounds=bounds, tables=settings.watched_tables
+        )
         health = create_internal(unready=tuple, registry=metrics.registry)
         public = serving(intake, host=host or section.host, port=section.port if port is None else port, name="intake")
         async with public, serving(health, host=internal.host, port=internal.port, name="internal"):

@@ -1,6 +1,6 @@
 """What the machine needs from the world: Protocols, and the values that cross them. Jobs do not see these."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -57,6 +57,17 @@ class Queue(Protocol):
 
     async def backlog(self) -> Backlog:
         """Depth, age and jobs in flight of each lane, fleet-wide. Raises `QueueUnavailable`."""
+        ...
+
+
+class Tables(Protocol):
+    """The project's own tables."""
+
+    async def ask(self, table: str, key: Mapping[str, int | str], automation: Sequence[str]) -> str | None:
+        """The id of the generation that the row makes as it is now; None: it is gone, blank, or was asked the same.
+
+        `table` is `schema.table`; `automation`: what rowcall.generate would be given. Raises Retryable or Permanent.
+        """
         ...
 
 

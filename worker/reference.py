@@ -138,6 +138,8 @@ def _tables() -> Iterator[str]:
         title = f"[{name}.<name>]" if is_many else f"[{name}]"
         if name in {"prices", "limits"}:
             title = f'[{name}."<provider>/<model>"]'
+        if name == "tables":
+            title = f'[{name}."<schema>.<table>"]'
         yield from (f"### `{title}`", "", section.__doc__ or "", "")
         yield from (*_rows(section, "key"), "")
 

@@ -19,6 +19,7 @@ from worker.configuration import Configuration, EmbeddingSection, Environment, P
 from worker.environment import UnreadableSecret, with_secrets_from_files
 from worker.ports import PerMinute
 from worker.reference import explained
+from worker.webhooks import Watched
 
 SECRETS = (
     "SUPABASE_SECRET_KEY",
@@ -54,6 +55,27 @@ class Settings(Section):
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         return tuple(s for s in self.environment.ROWCALL_WEBHOOK_SECRET.get_secret_value().split(",") if s)
+
+    @property
+    def watched_tables(self) -> dict[str, Watched]:
+        """What intake has to know of the tables that `[tables]` names."""
+        tables = self.configuration.tables
+        return {name: Watched(table.column, table.lane, table.key) for name, table in tables.items()}
+
+    @property
+    def table_automations(self) -> dict[str, tuple[str, ...]]:
+        """What rowcall.generate would be given for each of them."""
+        return {
+            name: (
+                table.kind,
+                table.template,
+                table.column,
+                f"lane={table.lane}",
+                f"quality={table.quality}",
+                *(() if table.owner is None else (f"owner={table.owner}",)),
+            )
+            for name, table in self.configuration.tables.items()
+        }
 
     def listening(self, host: str | None, port: int | None) -> "Settings":
         """The same with health and metrics on that address; None leaves what rowcall.toml says."""

@@ -3,15 +3,16 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from worker.ports import Hint
+from worker.row_hints import RowReference, UnfitKey, key_of
 
 SIGNATURE = re.compile(r"t=(?P<stamp>[0-9]{1,12}),v1=(?P<hex>[0-9a-f]{64})")
 TOLERANCE_S = 300  # between the sender's clock and ours, either way
@@ -74,6 +75,36 @@ class _Changed(_Body):
     table: Literal["generations"]
 
 
+class _Place(_Body):
+    """Which table it is about."""
+
+    schema_name: str = Field(alias="schema")
+    table: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.schema_name}.{self.table}"
+
+
+class _TableChange(_Body):
+    """The body for one of the project's own tables. Its values are looked at here, and go no further."""
+
+    type: Literal["INSERT", "UPDATE", "DELETE"]
+    record: dict[str, Any] | None
+    old_record: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What intake has to know of a table that rowcall.toml names."""
+
+    column: str  # which is filled
+    lane: str
+    key: tuple[str, ...]
+
+
+NONE: Mapping[str, Watched] = {}
+
 _Change = Annotated[_Inserted | _Changed, Field(discriminator="type")]
 _CHANGE: TypeAdapter[_Inserted | _Changed] = TypeAdapter(_Change)
 
@@ -111,9 +142,11 @@ def read_rows(body: bytes) -> Found:
     return Found(canceled=hints) if found.type == "CANCEL" else Found(hints)
 
 
-def read_change(body: bytes, *, now: datetime) -> Found:
-    """The hint of a Database Webhook's body, if its row is to be run. Raises Malformed."""
+def read_change(body: bytes, *, now: datetime, tables: Mapping[str, Watched] = NONE) -> Found:
+    """The hint of a Database Webhook's body, if its row is to be run, or to be asked about. Raises Malformed."""
     try:
+        if tables and (place := _Place.model_validate_json(body).name) in tables:
+            return _row_of(place, _TableChange.model_validate_json(body), tables[place], now)
         change = _CHANGE.validate_json(body)
     except ValidationError as error:
         raise Malformed(described(error)) from error
@@ -122,6 +155,23 @@ def read_change(body: bytes, *, now: datetime) -> Found:
             return Found((record.hint(),), max(0.0, (record.run_at - now).total_seconds()))
         case _:
             return Found()
+
+
+def _row_of(place: str, change: _TableChange, watched: Watched, now: datetime) -> Found:
+    """A deleted row asks nothing, and neither does one of which only the filled column has changed: that was us."""
+    if change.record is None:
+        return Found()
+    if change.old_record is not None and _without(change.record, watched) == _without(change.old_record, watched):
+        return Found()
+    try:
+        row = RowReference(place, key_of(change.record, watched.key))
+    except UnfitKey as problem:
+        raise Malformed(str(problem)) from problem
+    return Found((row.hint(lane=watched.lane, stamp=int(now.timestamp() * 1000) % (LARGEST_INTEGER + 1)),))
+
+
+def _without(record: Mapping[str, Any], watched: Watched) -> Mapping[str, Any]:
+    return {name: value for name, value in record.items() if name != watched.column}
 
 
 def described(error: ValidationError) -> str:

@@ -8,7 +8,8 @@
 -- A prompt and what the model makes of it, without documents. Clients may not insert it: it would be an open model at the project's expense.
 insert into rowcall.kinds (kind, by_clients, required_input, lane) values ('complete', false, '{prompt}', 'bulk');
 insert into rowcall.limits (name, value, description) values
-  ('automation_hops', 3, 'automations in a chain, each started by the column that the one before has filled');
+  ('automation_hops', 3, 'automations in a chain, each started by the column that the one before has filled'),
+  ('automation_per_row_and_hour', 30, 'generations of one row and column in an hour that Database Webhooks make');
 
 -- All generations of one target: whether a newer one fills it.
 create index generations_target on rowcall.generations ((target - 'hops'), created_at) where target is not null;
@@ -102,7 +103,7 @@ begin
     begin
       user_id := owner::uuid;
     exception when invalid_text_representation then
-      raise sqlstate '22023' using message = format('rowcall.generate: the owner''s column must hold a user''s id, not %s', left(quote_literal(owner), 50));
+      raise sqlstate '22023' using message = 'rowcall.generate: the owner''s column must hold a user''s id';
     end;
     if user_id is not null and not exists (select from auth.users u where u.id = user_id) then
       return jsonb_build_object('claims', rowcall.claims_for(null), 'problem',
@@ -136,12 +137,13 @@ begin
   return null;
 end $$;
 
--- The generation of one row; its id, or null where the text is blank: there is nothing to ask.
-create function rowcall.ask_for_row(automation jsonb, relation regclass, record jsonb, asked_as jsonb, hops integer) returns uuid
+-- The generation of one row; its id, or null where the text is blank (there is nothing to ask), or, with unless_asked, where the latest
+-- generation of the same target was asked the same.
+create function rowcall.ask_for_row(automation jsonb, relation regclass, record jsonb, asked_as jsonb, hops integer, unless_asked boolean) returns uuid
 language plpgsql set search_path = '' as $$
 declare
   job       rowcall.kinds;
-  target    jsonb := rowcall.target_of(relation, record, automation ->> 'column');
+  wanted    jsonb := rowcall.target_of(relation, record, automation ->> 'column');   -- the target
   asked     text  := rowcall.render_template(automation ->> 'template', record);
   input     jsonb;
   most_hops integer := (select l.value from rowcall.limits l where l.name = 'automation_hops');
@@ -159,6 +161,9 @@ begin
     raise sqlstate '22023' using message = format('rowcall.generate: kind %s needs %s of input, and a template gives one', job.kind, cardinality(job.required_input));
   end if;
   input := jsonb_build_object(job.required_input[1], asked);
+  if unless_asked and input = (select g.input from rowcall.generations g where g.target - 'hops' = wanted order by g.created_at desc limit 1) then
+    return null;
+  end if;
   if hops >= most_hops then
     problem := jsonb_build_object('code', 'automation.too_many_hops', 'message', format('a chain of automations ends at %s after %s steps', relation, hops));
   elsif octet_length(input::text) > max_bytes then
@@ -171,7 +176,7 @@ begin
   -- created_at by the clock: of two generations that one transaction makes for one target, the later one fills it.
   insert into rowcall.generations (id, user_id, tenant, claims, origin, kind, input, options, lane, target, status, error, finished_at, created_at)
   values (id, (asked_as ->> 'user_id')::uuid, asked_as ->> 'tenant', asked_as -> 'claims', 'automation', job.kind, input, automation -> 'options',
-          automation ->> 'lane', target || jsonb_build_object('hops', hops), case when problem is null then 'queued' else 'refused' end,
+          automation ->> 'lane', wanted || jsonb_build_object('hops', hops), case when problem is null then 'queued' else 'refused' end,
           problem, case when problem is not null then now() end, clock_timestamp());
   return id;
 end $$;
@@ -204,7 +209,7 @@ begin
     raise sqlstate '22023' using message = format('rowcall.generate: table %s has no column %s to name the owner', tg_relid::regclass, quote_ident(automation ->> 'owner'));
   end if;
   perform set_config('rowcall.notified', '', true);
-  perform rowcall.ask_for_row(automation, tg_relid, record, rowcall.automation_owner(record ->> (automation ->> 'owner'), cause), hops);
+  perform rowcall.ask_for_row(automation, tg_relid, record, rowcall.automation_owner(record ->> (automation ->> 'owner'), cause), hops, false);
   return null;
 end $$;
 
@@ -223,6 +228,40 @@ begin
 end $$;
 create constraint trigger generations_3_notify after insert on rowcall.generations deferrable initially deferred
   for each row when (new.origin = 'automation' and new.status = 'queued') execute function rowcall.notify_automatic();
+
+-- The same for a Database Webhook of the dashboard, whose row a worker asks for by its key: the id of a new generation, or null. The row is
+-- read as it is now, so that hints may come late, twice, or in any order. Nobody's token is at hand: the owner's column alone says in whose
+-- name. No hop count comes along either, so that a circle of such webhooks and triggers is stopped by its pace.
+-- keys: one; as an array it arrives the same on both stacks, like the batches of the lifecycle.
+create function rowcall.ask_for_row_v1(schema_name text, table_name text, keys jsonb[], arguments text[]) returns uuid
+language plpgsql security definer set search_path = '' as $$
+declare
+  relation   regclass := to_regclass(format('%I.%I', schema_name, table_name));
+  automation jsonb := rowcall.read_automation(arguments);
+  most       integer := (select l.value from rowcall.limits l where l.name = 'automation_per_row_and_hour');
+  key_columns text;
+  same_key   text;
+  record     jsonb;
+  wanted     jsonb;
+  too_often  boolean;
+begin
+  if relation is null then
+    raise sqlstate '22023' using message = format('rowcall.generate: table %I.%I does not exist', schema_name, table_name);
+  end if;
+  select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '), string_agg(format('t.%1$I = k.%1$I', a.attname), ' and ')
+    into key_columns, same_key
+    from pg_catalog.pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and keys[1] ? a.attname::text;
+  if key_columns is null then
+    raise sqlstate '22023' using message = format('rowcall.generate: table %s has no such key', relation);
+  end if;
+  execute format('select to_jsonb(t) from %s t, jsonb_to_record($1) k(%s) where %s limit 1', relation, key_columns, same_key) into record using keys[1];
+  if record is null then return null; end if;   -- deleted meanwhile
+  wanted := rowcall.target_of(relation, record, automation ->> 'column');
+  perform pg_advisory_xact_lock(hashtextextended(wanted::text, 0));   -- two hints of one row: the second finds what the first has made
+  too_often := most <= (select count(*) from rowcall.generations g where g.target - 'hops' = wanted and g.created_at > now() - interval '1 hour');
+  return rowcall.ask_for_row(automation, relation, record, rowcall.automation_owner(record ->> (automation ->> 'owner'), null),
+    case when too_often then (select l.value::integer from rowcall.limits l where l.name = 'automation_hops') else 0 end, true);
+end $$;
 
 -- The automations that there are, from the catalog: the triggers are the record. `problem`: the declaration is wrong (null: it can be read).
 create function rowcall.automations_v1() returns table (
@@ -284,7 +323,7 @@ begin
 end $$;
 
 revoke all on function rowcall.render_template(text, jsonb), rowcall.read_automation(text[]), rowcall.target_of(regclass, jsonb, text),
-  rowcall.automation_owner(text, uuid), rowcall.automation_limit_problem(uuid, text), rowcall.ask_for_row(jsonb, regclass, jsonb, jsonb, integer), rowcall.generate(), rowcall.notify_automatic(),
-  rowcall.automations_v1(), rowcall.try_automation_v1(text, text, text, integer)
+  rowcall.automation_owner(text, uuid), rowcall.automation_limit_problem(uuid, text), rowcall.ask_for_row(jsonb, regclass, jsonb, jsonb, integer, boolean), rowcall.generate(), rowcall.notify_automatic(),
+  rowcall.ask_for_row_v1(text, text, jsonb[], text[]), rowcall.automations_v1(), rowcall.try_automation_v1(text, text, text, integer)
   from public, anon, authenticated, service_role;
-grant execute on function rowcall.automations_v1(), rowcall.try_automation_v1(text, text, text, integer) to service_role;
+grant execute on function rowcall.ask_for_row_v1(text, text, jsonb[], text[]), rowcall.automations_v1(), rowcall.try_automation_v1(text, text, text, integer) to service_role;

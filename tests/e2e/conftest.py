@@ -16,13 +16,22 @@ from worker.local.wiring import ALL_PARTS, StackConfig
 LEASE_S = 3.0
 
 
+# Filled by a Database Webhook of the dashboard (test_automations.py).
+TABLES = """
+[tables."public.reviews"]
+column = "summary"
+template = "Summarize in one sentence: {{body}}"
+owner = "user_id"
+"""
+
+
 @pytest.fixture(scope="session")
 def rowcall_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Everything that `rowcall dev` runs, with one worker whose leases are short."""
     project = tmp_path_factory.mktemp("project")
     (project / "supabase").symlink_to(REPOSITORY / "supabase")
     shipped = (REPOSITORY / "rowcall.toml").read_text()
-    (project / "rowcall.toml").write_text(shipped.replace("lease_s = 15.0 ", f"lease_s = {LEASE_S} "))
+    (project / "rowcall.toml").write_text(shipped.replace("lease_s = 15.0 ", f"lease_s = {LEASE_S} ") + TABLES)
     config = StackConfig(tmp_path_factory.mktemp("rowcall"), project, parts=ALL_PARTS, workers=1)
     with Stack(config) as running:
         yield running

@@ -1,6 +1,7 @@
 """Fill a column when a row appears: a client's own rows, a trigger, real workers, and the client reads the column."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -59,3 +60,54 @@ async def test_a_thousand_rows_inserted_at_once_end_as_a_thousand_filled_columns
     session = await rowcall.supabase.auth.get_session()
     assert session is not None
     assert found == [("succeeded", 1, None, session.user.id)]  # each asked once, in its owner's name
+
+
+REVIEWS = """
+create table public.reviews (
+  id uuid primary key default gen_random_uuid(), user_id uuid not null default auth.uid(), body text, summary text);
+alter table public.reviews enable row level security;
+grant select, insert (body), update (body) on public.reviews to authenticated;
+create policy "own reviews" on public.reviews to authenticated
+  using (user_id = auth.uid()) with check (user_id = auth.uid());
+"""
+
+
+async def test_a_webhook_made_in_the_dashboard_fills_the_column_of_a_table_that_the_configuration_names(
+    rowcall_stack: Stack, rowcall: Rowcall
+) -> None:
+    """As the dashboard makes one: `supabase_functions.http_request` on the table, with the secret in a header."""
+    secret = rowcall_stack.environment()["ROWCALL_WEBHOOK_SECRET"]
+    headers = json.dumps({"Content-Type": "application/json", "x-rowcall-secret": secret})
+    url = f"{rowcall_stack.intake_url}/webhooks/supabase"
+    table = rowcall.supabase.table("reviews")
+    with psycopg.connect(rowcall_stack.db_url, autocommit=True) as connection:
+        connection.execute(REVIEWS)
+        try:
+            connection.execute(
+                f"""create trigger summarize after insert or update or delete on public.reviews for each row
+                    execute function supabase_functions.http_request('{url}', 'POST', '{headers}', '{{}}', '5000')"""
+            )
+
+            async def summary() -> str:
+                found: Any = (await table.select("summary").execute()).data
+                return str(found[0]["summary"])
+
+            await table.insert({"body": "The coconut was delivered by a swallow."}).execute()
+            await async_until_in(summary, "The coconut was delivered")
+            await table.update({"body": "The second one never came."}).neq("body", "").execute()
+            await async_until_in(summary, "The second one never came")
+            made = connection.execute(
+                "select status, user_id::text from rowcall.generations where target ->> 'table' = 'reviews'"
+            ).fetchall()
+            session = await rowcall.supabase.auth.get_session()
+            assert session is not None
+            assert made == [("succeeded", session.user.id)] * 2  # our own fills have asked nothing
+        finally:
+            connection.execute("drop table public.reviews")
+
+
+async def async_until_in(read: Callable[[], Awaitable[str]], text: str) -> None:
+    async def holds() -> bool:
+        return text in await read()
+
+    await async_until(holds, f"{text!r} is read")

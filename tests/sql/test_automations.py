@@ -220,7 +220,7 @@ class TestOwner:
                    execute function rowcall.generate('complete', '{{body}}', 'body')"""
             )
         with posts.refused("42501"):
-            posts.run("select rowcall.ask_for_row('{}', 'public.test_mine', '{}', '{}', 0)")
+            posts.run("select rowcall.ask_for_row('{}', 'public.test_mine', '{}', '{}', 0, false)")
 
     def test_clients_may_not_complete_prompts(self, posts: Session) -> None:
         posts.as_user(posts.new_user())
@@ -241,7 +241,7 @@ class TestMistakes:
                 "there is no kind 'compete'; rowcall.kinds has answer, complete, ingest",
             ),
             ((*SUMMARIZE, "owner=writer"), "has no column writer to name the owner"),
-            ((*SUMMARIZE, "owner=body"), "must hold a user's id, not 'Swallows fly.'"),
+            ((*SUMMARIZE, "owner=body"), "the owner's column must hold a user's id"),
             ((*SUMMARIZE, "lane=fast"), "lane must be interactive or bulk, not fast"),
             ((*SUMMARIZE, "quality=cheap"), "options.quality must be auto, fast or best"),
             ((*SUMMARIZE, "max_output_tokens=many"), "options.max_output_tokens must be a whole number"),
@@ -503,6 +503,51 @@ class TestLoops:
         assert last["error"]["code"] == "automation.too_many_hops"
         posts.run("update public.test_posts set body = 'a person again'")
         assert generations(posts)[-1]["target"]["hops"] == 0
+
+
+class TestAskingByKey:
+    """What a Database Webhook leads to."""
+
+    def ask(self, sql: Session, key: dict[str, Any], *settings: str, table: str = "test_posts") -> str | None:
+        sql.as_service()
+        made: str | None = sql.value(
+            "select rowcall.ask_for_row_v1('public', %s, %s::jsonb[], %s)::text",
+            table,
+            [jsonb(key)],
+            [*SUMMARIZE, *settings],
+        )
+        return made
+
+    def test_the_row_is_asked_once_in_its_owner_s_name_until_it_changes(self, posts: Session) -> None:
+        author = posts.new_user()
+        key = {"id": post(posts, author)}
+        assert self.ask(posts, key, "owner=author_id") is not None
+        assert self.ask(posts, key, "owner=author_id") is None
+        (made,) = generations(posts)
+        assert (str(made["user_id"]), made["input"]) == (author.id, {"prompt": "Summarize: Swallows fly."})
+        settle(posts, made, "They fly.")
+        assert summaries(posts) == ["They fly."]
+        assert self.ask(posts, key) is None  # our own fill
+        posts.as_postgres()
+        posts.run("update public.test_posts set body = 'Coconuts.'")
+        assert self.ask(posts, key) is not None
+
+    def test_a_row_that_is_gone_asks_nothing_and_a_wrong_declaration_says_so(self, posts: Session) -> None:
+        assert self.ask(posts, {"id": 1}) is None
+        with posts.refused("22023", "has no such key"):
+            self.ask(posts, {"nr": 1})
+        with posts.refused("22023", "public.gone does not exist"):
+            self.ask(posts, {"id": 1}, table="gone")
+
+    def test_a_circle_is_stopped_by_its_pace(self, posts: Session) -> None:
+        posts.run("update rowcall.limits set value = 2 where name = 'automation_per_row_and_hour'")
+        key = {"id": post(posts)}
+        for n in range(3):
+            posts.as_postgres()
+            posts.run("update public.test_posts set body = %s", f"text {n}")
+            assert self.ask(posts, key) is not None
+        assert [g["status"] for g in generations(posts)] == ["queued", "queued", "refused"]
+        assert generations(posts)[-1]["error"]["code"] == "automation.too_many_hops"
 
 
 class TestLooking:

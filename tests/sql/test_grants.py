@@ -121,6 +121,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "replay_dead_generations_v1": WORKER,
     "send_webhook": WORKER,
     "automations_v1": WORKER,
+    "ask_for_row_v1": WORKER,
     "try_automation_v1": WORKER,
     "become": WORKER,
     "held_generation": WORKER,
@@ -145,7 +146,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
 DEFINERS = {
     "check_generation", "check_limits", "check_document", "ingest_inserted", "ingest_changed", "fill_target",
     "cancel_generation", "delete_generation", "send_webhook", "notify_inserted",
-    "generate", "notify_automatic", "automations_v1", "try_automation_v1",
+    "generate", "notify_automatic", "automations_v1", "try_automation_v1", "ask_for_row_v1",
     "examine_v1", "probe_webhook_v1", "webhook_response_v1",
 }  # fmt: skip
 

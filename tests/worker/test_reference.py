@@ -38,12 +38,15 @@ def sections() -> dict[str, Any]:
 
 
 def test_the_shipped_file_shows_every_key() -> None:
-    commented = re.compile(r"^# (?=tenant_concurrency|\[limits|requests_per_min|tokens_per_min)", re.MULTILINE)
+    keys = r"tenant_concurrency|requests_per_min|tokens_per_min|column|template|kind|owner|lane|quality|key"
+    commented = re.compile(rf"^# (?=\[limits|\[tables|(?:{keys}) =)", re.MULTILINE)
     uncommented = commented.sub("", SHIPPED)
     shipped = tomllib.loads(uncommented)
     for name, section in sections().items():
         table = shipped[name]
-        members = table.values() if name in {"providers", "routes", "fallbacks", "prices", "limits"} else [table]
+        members = (
+            table.values() if name in {"providers", "routes", "fallbacks", "prices", "limits", "tables"} else [table]
+        )
         shown = {key for member in members for key in member}
         assert shown == set(section.model_fields), name
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.ports import Hint
-from worker.webhooks import Found, Malformed, is_secret, is_signed, read_change, read_rows
+from worker.row_hints import RowReference, reference_in
+from worker.webhooks import Found, Malformed, Watched, is_secret, is_signed, read_change, read_rows
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ID = "0b0e7f3e-2f2f-4b55-9d0a-0c6f6a1d3c11"
@@ -210,3 +211,42 @@ def test_any_field_may_be_anything_and_is_named_when_it_is_wrong(field: str, val
 def test_a_body_that_is_cut_short_is_malformed(cut: int) -> None:
     with pytest.raises(Malformed, match="body: Invalid JSON"):
         read_rows(dumped(ROWS)[:cut])
+
+
+WATCHED = {"public.tickets": Watched("summary", "bulk", ("id",))}
+TICKET = {"id": 7, "body": "a user's text", "summary": None}
+
+
+def table_change(type: str, record: Any, old_record: Any) -> bytes:
+    return dumped({"type": type, "schema": "public", "table": "tickets", "record": record, "old_record": old_record})
+
+
+def test_a_row_of_a_table_that_is_named_is_hinted_at_by_its_key_alone() -> None:
+    found = read_change(table_change("INSERT", TICKET, None), now=NOW, tables=WATCHED)
+    [hint] = found.hints
+    assert reference_in(hint) == RowReference("public.tickets", {"id": 7})
+    assert (hint.lane, hint.tenant) == ("bulk", None)
+    assert "text" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("type", "record", "old_record", "hints"),
+    [
+        ("UPDATE", TICKET | {"body": "another"}, TICKET, 1),
+        ("UPDATE", TICKET | {"summary": "filled by us"}, TICKET, 0),
+        ("UPDATE", TICKET, TICKET, 0),
+        ("DELETE", None, TICKET, 0),
+    ],
+)
+def test_a_change_of_the_filled_column_alone_and_a_deletion_ask_nothing(
+    type: str, record: Any, old_record: Any, hints: int
+) -> None:
+    found = read_change(table_change(type, record, old_record), now=NOW, tables=WATCHED)
+    assert len(found.hints) == hints
+
+
+def test_a_table_that_is_not_named_and_a_key_that_is_a_text_are_malformed() -> None:
+    with pytest.raises(Malformed, match="schema"):
+        read_change(table_change("INSERT", TICKET, None), now=NOW, tables={"public.other": WATCHED["public.tickets"]})
+    with pytest.raises(Malformed, match=r"record\.id: a key that goes through Redis"):
+        read_change(table_change("INSERT", TICKET | {"id": "a@b.c"}, None), now=NOW, tables=WATCHED)

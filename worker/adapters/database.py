@@ -74,6 +74,9 @@ async def raise_when_unavailable(response: httpx.Response) -> None:
         response.raise_for_status()
 
 
+AUTOMATION = "rowcall.generate: "
+
+
 def translated(error: httpx.HTTPError | APIError, called: str) -> JobError:
     match error:
         case httpx.HTTPStatusError(response=response) if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
@@ -97,6 +100,8 @@ def refusal(error: APIError, called: str) -> JobError:
             return Superseded(f"{called} says so")
         case "document.incomplete":  # its chunks were deleted meanwhile: another attempt reads and embeds them again
             return Retryable("document.incomplete", "chunks have lost their embeddings")
+    if error.code == "22023" and (error.message or "").startswith(AUTOMATION):  # it names tables and columns
+        return Permanent("automation.invalid", str(error.message).removeprefix(AUTOMATION))
     if (error.code or "").startswith("PGRST2"):  # function or table not found: a deployment under way, a stale cache
         return Retryable("database.outdated", f"{called} is not there ({error.code})")
     refused = ValuesRefused if re.fullmatch(r"[0-9A-Z]{5}", error.code or "") else Permanent
