@@ -218,6 +218,7 @@ def stock_settings(settings: Settings) -> dict[str, Any]:
         "redis_settings": RedisSettings.from_dsn(settings.environment.REDIS_URL),
         "queue_name": QUEUE,
         "max_jobs": settings.configuration.worker.concurrency,
+        "allow_abort_jobs": True,
         "on_startup": start,
         "on_shutdown": close,
         "job_serializer": dumps,

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import Permanent, Refused, Retryable, Superseded
+from jobs.errors import Permanent, Postponed, Refused, Retryable, Superseded
 from jobs.ports import Finished
-from worker.settling import End, Finish, Policy, Retry, backoff_s, settle
+from worker.settling import End, Finish, Policy, Release, Retry, backoff_s, settle
 
 POLICY = Policy(max_tries=5, backoff_base_s=1.0, backoff_cap_s=60.0, max_tries_of_bugs=2)
 chances = st.floats(0, 1, exclude_max=True)
@@ -44,6 +44,12 @@ def test_a_retry_waits_at_least_as_long_as_the_other_side_asked(outcome: Retryab
     settlement = settle(outcome, tries=tries, policy=POLICY, chance=chance)
     assert isinstance(settlement, Retry)
     assert settlement.wait_s >= (outcome.wait_s or 0)
+
+
+@given(tries, chances, st.floats(0, 3600))
+def test_what_our_own_limits_hold_up_goes_back_untried_however_often(tries: int, chance: float, wait_s: float) -> None:
+    postponed = Postponed("model.limited", "later", wait_s=wait_s)
+    assert settle(postponed, tries=tries, policy=POLICY, chance=chance) == Release(wait_s)
 
 
 @given(tries, chances)

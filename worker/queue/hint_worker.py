@@ -31,9 +31,10 @@ log = structlog.get_logger()
 
 WAIT_S = 0.5  # for a token: what arq's own API enqueues leaves none, and is found by looking
 HEARTBEAT_S = 1.0
-HEALTH_S = 10.0
+HEALTH_S = 11.0  # as arq's
 STEP = read_script("step")
 RECALL = read_script("recall")
+BRISK_S = 0.01
 STEP_ENDS = 1000  # in one call
 FLUSH_S = 5.0  # when the worker stops: for Redis to take the last ends
 OUTAGES = (RedisError, OSError)
@@ -65,10 +66,10 @@ class HintWorker:
         self._turn = asyncio.Lock()  # of the stepping link
         self._reach = Reach()
         self._owner = uuid4().hex[:12]
-        self._half = -(-claiming.max_jobs // 2)
         self._running: dict[str, Running] = {}
         self._ended: list[Ended] = []
         self._is_stopping = False
+        self._is_brisk = False  # jobs are over at once
         self._has_unheard = False  # a claim failed: it may have been given jobs
         self._is_waiting = False  # for a token: ends do not travel with a claim
         self._has_place, self._has_ended = asyncio.Event(), asyncio.Event()
@@ -152,14 +153,16 @@ class HintWorker:
     async def _step(self, places: int) -> int:
         """Tells what has ended and takes up to `places` jobs; the ms until more is due (0: there is more; -1: unknown).
 
-        It takes half of all places at most, so that Redis works on one half while the other half's jobs run.
+        It takes a part of the places at most, so that Redis works on one part while the jobs of another run: half of
+        them where jobs are over at once and calls are what counts, else an eighth, so that a job that ends waits for
+        few others before its place is taken.
 
         Ends that Redis did not acknowledge are told again: their tokens make that harmless.
         """
         async with self._turn:
             ended, self._ended = self._ended[:STEP_ENDS], self._ended[STEP_ENDS:]
             try:
-                reply = await self._stepping.call(STEP, self._arguments(min(places, self._half), ended))
+                reply = await self._stepping.call(STEP, self._arguments(min(places, self._part()), ended))
             except BaseException:
                 self._ended = ended + self._ended
                 raise
@@ -173,6 +176,9 @@ class HintWorker:
             return self._take(await self._waiting.wait_and_call(wait_s, STEP, self._arguments(places, ())))
         finally:
             self._is_waiting = False
+
+    def _part(self) -> int:
+        return -(-self._claiming.max_jobs // (2 if self._is_brisk else 8))
 
     async def _recall(self) -> None:
         """Hands back what a claim gave us whose reply was lost: it would wait for its lease to end."""
@@ -237,6 +243,7 @@ class HintWorker:
 
     def _end(self, ended: Ended) -> None:
         self._ended.append(ended)
+        self._is_brisk = ended.ran_s < BRISK_S
         self._has_ended.set()
         self._has_place.set()
 
@@ -275,15 +282,12 @@ class HintWorker:
             log.warning("hint.lease_lost", job=id, is_running=id in self._running)
 
     async def _beat_forever(self) -> None:
-        beats = 0
         while True:
             self._renewing.turned()
             with suppress(*OUTAGES):  # the claims say what is wrong
                 await self._cancel_aborted()
                 await self._count(keys=[self._queue_name], args=[self._owner, *self._running_by_lane()])
-                if beats % round(HEALTH_S / HEARTBEAT_S) == 0:
-                    await self._show_health()
-            beats += 1
+                await self._show_health()
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _cancel_aborted(self) -> None:
@@ -298,9 +302,9 @@ class HintWorker:
         return [lanes.count(lane) for lane in LANES]
 
     async def _show_health(self) -> None:
-        """The key that `arq --check` looks at; every worker of the queue refreshes it."""
+        """The key that `arq --check` looks at. Every worker refreshes it, and arq's own removes it when it stops."""
         shown = f"{datetime.now():%b-%d %H:%M:%S} j_ongoing={len(self._running)}"  # noqa: DTZ005 - as arq shows it
-        await self._redis.psetex(self._queue_name + health_check_key_suffix, round(1000 * (HEALTH_S + 1)), shown)
+        await self._redis.psetex(self._queue_name + health_check_key_suffix, round(1000 * HEALTH_S), shown)
 
     # Stopping, and outages
 

@@ -88,6 +88,18 @@ async def test_five_hundred_hints_are_one_round_trip(redis: ArqRedis) -> None:
     assert await calls() == before + 1
 
 
+async def test_what_many_callers_add_at_once_shares_its_calls(redis: ArqRedis) -> None:
+    async def calls() -> int:
+        made: int = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        return made
+
+    queue = ArqQueue(redis)
+    await queue.enqueue([hint()])  # the script is loaded now
+    before = await calls()
+    assert await asyncio.gather(*(queue.enqueue([hint()]) for _ in range(400))) == [1] * 400
+    assert await calls() - before <= 4
+
+
 async def test_what_stands_in_redis_is_json_with_ids_and_scheduling_alone(redis: ArqRedis) -> None:
     ours = hint()
     await ArqQueue(redis).enqueue([ours])

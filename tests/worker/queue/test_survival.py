@@ -53,7 +53,7 @@ async def test_jobs_whose_reply_was_lost_are_handed_back_long_before_their_lease
     async with wire_to(server) as wire, connected(wire.url) as cut:
         wire.cut_reply = b"run_generation"
         with capture_logs() as logs:
-            async with working(cut, runs, replace(CLAIMING, lease_s=3600.0)):
+            async with working(cut, runs, replace(CLAIMING, max_jobs=40, lease_s=3600.0)):
                 await queue.enqueue(hints)
                 await until_empty(queue)
     assert wire.cuts == 1
