@@ -143,8 +143,8 @@ class Chaos:
     # Workers
 
     async def _kill(self, fault: Happened) -> None:
-        worker = self._any_worker()
-        fault.worker = worker.pid
+        worker = await self._any_worker()
+        fault.began, fault.worker = time(), worker.pid
         self._kill_now(worker)
 
     def _kill_now(self, worker: Child) -> None:
@@ -153,8 +153,8 @@ class Chaos:
         self._stage.fleet.start()
 
     async def _terminate(self, fault: Happened) -> None:
-        worker = self._any_worker()
-        fault.worker = worker.pid
+        worker = await self._any_worker()
+        fault.began, fault.worker = time(), worker.pid
         self._stage.fleet.gone(worker)
         self._stage.fleet.start()
         worker.ask_to_stop()
@@ -163,19 +163,19 @@ class Chaos:
         self.stubborn += time() - asked >= DRAIN_S
 
     async def _stop(self, fault: Happened) -> None:
-        worker = self._any_worker()
-        fault.worker = worker.pid
+        worker = await self._any_worker()
+        fault.began, fault.worker = time(), worker.pid
         self._stage.fleet.gone(worker)  # nobody else hurts it meanwhile
         worker.send(signal.SIGSTOP)
         await asyncio.sleep(LEASE_S + self._chance.uniform(0.5, 2.0))
         worker.send(signal.SIGCONT)
         self._stage.fleet.workers.append(worker)
 
-    def _any_worker(self) -> Child:
-        """There is always one: those that are stopped or told to stop are replaced, or come back."""
-        if not self._stage.fleet.workers:
-            self._stage.fleet.start()
-        return self._chance.choice(self._stage.fleet.workers)
+    async def _any_worker(self) -> Child:
+        """One that works, when there is another beside it: a fleet that is always dead shows nothing."""
+        while len(working := self._stage.fleet.working()) < 2:  # noqa: ASYNC110 - their logs tell
+            await asyncio.sleep(LOOK_S)
+        return self._chance.choice(working)
 
     async def _busiest(self) -> Child:
         open_attempts = await self._stage.rows("select worker from rowcall.attempts where outcome is null")

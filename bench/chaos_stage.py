@@ -84,6 +84,10 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
+    def working(self) -> list[Child]:
+        """Those that have said that they began."""
+        return [worker for worker in self.workers if b"worker.started" in worker.log.read_bytes()]
+
     def gone(self, worker: Child) -> None:
         """It is not to be hurt any more; whoever takes it away replaces it."""
         self.workers.remove(worker)
