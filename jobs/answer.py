@@ -10,6 +10,7 @@ from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
 from jobs.ports import Finished, Opening, Work, World
 from jobs.questions import Question
+from jobs.routes import chosen_route
 
 MAX_CHUNKS = 30  # candidates from each of the two searches
 MAX_PASSAGES = 8  # of them, in the prompt
@@ -18,19 +19,20 @@ MAX_EXAMPLES = 2
 
 async def answer(work: Work, world: World) -> Finished:
     """An answer from the owner's documents, streamed while it is written, with at most 5 citations."""
-    question, route = Question.of(work), world.routes["default"]
+    question = Question.of(work)
 
     async with world.ledger.call(Opening("embed", world.embedder.name), opened=work.first_call_id) as call:
         embedded = await world.embedder.embed([question.searched], call.id)
         call.used(embedded.usage)
 
-    opening = route.opening("answer")
+    chosen = chosen_route(work, question.text, world, history=question.history, embedding=embedded.vectors[0])
+    opening = chosen.route.opening("answer")
     context = await world.knowledge.context(
         work, question.searched, embedded.vectors, opening, max_chunks=MAX_CHUNKS, max_examples=MAX_EXAMPLES
     )
     ranked = fuse(context.candidates, question=question.searched, limit=MAX_PASSAGES)
     passages = compress(
-        ranked, question.searched, budget_tokens=route.context_budget_tokens, count_tokens=world.count_tokens
+        ranked, question.searched, budget_tokens=chosen.route.context_budget_tokens, count_tokens=world.count_tokens
     )
     prompt = build_prompt(
         world.prompts["answer"],
@@ -42,13 +44,14 @@ async def answer(work: Work, world: World) -> Finished:
     )
 
     asked = Asked("answer", prompt.messages, question.max_output_tokens)
-    completion = await complete_by(route, asked, work, world, opened=context.call_id)
+    completion = await complete_by(chosen.route, asked, work, world, opened=context.call_id)
 
     return Finished(
         answer=completion.text,
         output=_remarks(completion.warnings, other_model=context.other_model),
         citations=tuple(asdict(citation) for citation in cite(completion.text, passages)),
         route=completion.route,
+        route_reason=chosen.reason,
         prompt_version=prompt.version,
     )
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jobs.decisions.falling_back import NO_CHAINS, Chains, Failure
 from jobs.decisions.fusion import Candidate
 from jobs.decisions.prompting import Message, Template
+from jobs.decisions.routing import Routing
 
 Json = Mapping[str, Any]
 Vectors = NDArray[np.float32]  # (n, 384), unit length
@@ -49,6 +50,7 @@ class Finished:
     output: Json | None = None
     citations: Sequence[Json] = ()
     route: str | None = None
+    route_reason: str | None = None  # why the row was meant for its route: rule:<name>, classifier or default
     variant: str | None = None
     prompt_version: str | None = None
     needs_review: bool = False
@@ -290,6 +292,7 @@ class World:
     circuits: Circuits
     count_tokens: Callable[[str], int]
     routes: Mapping[str, Route]  # by name; there is one named default
+    routing: Routing
     prompts: Mapping[str, Template]  # by file name without its ending
 
 

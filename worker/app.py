@@ -39,6 +39,7 @@ from worker.health import create_internal
 from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.pacing import PacedChat, PacedEmbedder
+from worker.prior import read_predictor
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.cancels import hear_cancels
 from worker.queue.connecting import connected as redis_connected
@@ -146,6 +147,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
         routes = settings.as_routes()
         route = routes["default"]
+        routing = settings.routing(read_predictor() if configuration.classifier.routes else None)
         opens = {"answer": Opening("embed", embedding_model), "complete": route.opening("complete")}
         policy = Policy(**configuration.retries.model_dump())
         rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
@@ -161,7 +163,9 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
 
         def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
-            return World(knowledge, paced_embedder, paced_chat, ledger, stream, circuits, count_tokens, routes, prompts)
+            return World(
+                knowledge, paced_embedder, paced_chat, ledger, stream, circuits, count_tokens, routes, routing, prompts
+            )
 
         executor = Executor(
             jobs=JOBS,

@@ -147,6 +147,38 @@ class FallbackSection(Section):
     refusals: tuple[Text, ...] = Field(default=(), description="when the model or its filter declines")
 
 
+class RuleSection(Section):
+    """Which rows take a route. The rules are tried in the order of the file; all that one gives must hold."""
+
+    route: Text = Field(description="a name of `[routes]`")
+    kinds: tuple[Text, ...] = Field(default=(), description="of the row; empty: any")
+    quality: tuple[Literal["auto", "fast", "best"], ...] = Field(
+        default=(), description="what the asker wants (`options.quality`); empty: anything"
+    )
+    tags: tuple[Text, ...] = Field(
+        default=(), description="one of them stands in `input.tags`; empty: whatever stands there"
+    )
+    min_tokens: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="of the question and its history, or the prompt"
+    )
+    max_tokens: Annotated[int, Field(ge=0)] | None = Field(default=None, description="the same; left out: any number")
+    min_history_turns: Annotated[int, Field(ge=0)] = Field(default=0, description="turns before the question")
+    max_budget_left_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="of the tenant's budget of today; left out: whatever is left"
+    )
+
+
+class ClassifierSection(Section):
+    """Where no rule fits: picks by predicted quality less price. Trained on public questions to public models, so it
+    is a prior that says nothing of yours; without routes it is off and `default` answers.
+    """
+
+    routes: tuple[Text, ...] = Field(default=(), description="two names of `[routes]`: a small model's, a large one's")
+    price_weight: Annotated[float, Field(ge=0)] = Field(
+        default=0.1, description="quality (0 to 1) that the large one must add to be worth its price"
+    )
+
+
 class BreakingSection(Section):
     """The circuit breaker of each provider, shared by the fleet: while it is open, other providers' routes go first."""
 
@@ -209,6 +241,8 @@ class Configuration(Section):
     embedding: EmbeddingSection
     routes: Mapping[str, RouteSection]
     fallbacks: Mapping[str, FallbackSection] = {}
+    rules: Mapping[str, RuleSection] = {}
+    classifier: ClassifierSection = ClassifierSection()
     breaking: BreakingSection = BreakingSection()
     prices: Mapping[str, PriceSection] = {}
     limits: Mapping[str, LimitSection] = {}
@@ -223,6 +257,17 @@ class Configuration(Section):
             if provider not in self.providers:
                 known = ", ".join(sorted(self.providers))
                 raise ValueError(f"{place}.provider must be a name of [providers]: {known} (it is {provider!r})")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_lead_somewhere(self) -> "Configuration":
+        known = ", ".join(self.routes)
+        for name, rule in self.rules.items():
+            if rule.route not in self.routes:
+                raise ValueError(f"rules.{name}.route must be a name of [routes]: {known} (it is {rule.route!r})")
+        chosen = self.classifier.routes
+        if chosen and (len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(self.routes)):
+            raise ValueError(f"classifier.routes must be two names of [routes]: {known} (it is {list(chosen)})")
         return self
 
     @model_validator(mode="after")

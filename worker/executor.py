@@ -216,7 +216,13 @@ class Executor:
             "failed_calls": [f"{c.route or c.model.model}: {c.error_code}" for c in closings if c.status == "failed"],
         }
         if isinstance(cause, Finished):
-            log.info("attempt.finished", route=cause.route, variant=cause.variant, **fields)
+            log.info(
+                "attempt.finished",
+                route=cause.route,
+                route_reason=cause.route_reason,
+                variant=cause.variant,
+                **fields,
+            )
         elif isinstance(cause, JobError | Lost | Stopped):
             log.warning("attempt.finished", code=getattr(cause, "code", None), **fields)
         else:

@@ -61,7 +61,8 @@ def _allowed(kind: Any, bounds: tuple[Any, ...]) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     if get_origin(kind) is tuple:
-        return "a list of texts"
+        inner = get_args(kind)[0]
+        return f"a list, each {_allowed(inner, ())}" if get_origin(inner) is Literal else "a list of texts"
     if kind in {int, float}:
         return f"a {'whole ' if kind is int else ''}number{_range(bounds)}"
     if kind is bool:
@@ -83,7 +84,7 @@ def _range(bounds: tuple[Any, ...]) -> str:
 
 def explained(model: type[BaseModel], problem: ErrorDetails) -> str:
     """One of pydantic's errors as `worker.concurrency must be a whole number from 1 to 1000 (it is 0)`."""
-    place = [str(part) for part in problem["loc"]]
+    place = [part for part in problem["loc"] if isinstance(part, str)]  # of a list's member: the list
     name = ".".join(place)
     match problem["type"]:
         case "value_error":

@@ -15,14 +15,21 @@ JOB = '''\
 from jobs.completions import Asked, complete_by
 from jobs.decisions.prompting import Message
 from jobs.ports import Finished, Work, World
+from jobs.routes import chosen_route
 
 
 async def {name}(work: Work, world: World) -> Finished:
     """The model's answer to prompts/{name}.md and `input.text`, streamed while it is written."""
     template = world.prompts["{name}"]
     asked = Asked("{name}", (Message("system", template.text), Message("user", work.input["text"])))
-    completion = await complete_by(world.routes["default"], asked, work, world)
-    return Finished(answer=completion.text, route=completion.route, prompt_version=template.version)
+    chosen = chosen_route(work, work.input["text"], world)
+    completion = await complete_by(chosen.route, asked, work, world)
+    return Finished(
+        answer=completion.text,
+        route=completion.route,
+        route_reason=chosen.reason,
+        prompt_version=template.version,
+    )
 '''
 
 PROMPT = """\

@@ -12,10 +12,20 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from jobs.decisions.falling_back import NO_CHAINS, Chains
+from jobs.decisions.predicting import Predictor
 from jobs.decisions.pricing import Price, most_usd
 from jobs.decisions.prompting import HISTORY_TOKENS
+from jobs.decisions.routing import Candidate, Classifier, Routing, Rule
 from jobs.ports import ModelName, Route
-from worker.configuration import Configuration, EmbeddingSection, Environment, ProviderSection, RouteSection, Section
+from worker.configuration import (
+    Configuration,
+    EmbeddingSection,
+    Environment,
+    ProviderSection,
+    RouteSection,
+    RuleSection,
+    Section,
+)
 from worker.environment import UnreadableSecret, with_secrets_from_files
 from worker.ports import PerMinute
 from worker.reference import explained
@@ -101,6 +111,14 @@ class Settings(Section):
             chains=NO_CHAINS if fallbacks is None else Chains(**fallbacks.model_dump()),
         )
 
+    def routing(self, predictor: Predictor | None) -> Routing:
+        """`predictor`: of a small and a large model; wanted where the classifier has routes."""
+        section, classifier = self.configuration.classifier, None
+        if section.routes and predictor is not None:
+            candidates = tuple(Candidate(name, column, float(column)) for column, name in enumerate(section.routes))
+            classifier = Classifier(predictor, candidates, section.price_weight)
+        return Routing(tuple(_rule(name, rule) for name, rule in self.configuration.rules.items()), classifier)
+
     def as_routes(self) -> dict[str, Route]:
         return {name: self.route(name) for name in self.routes}
 
@@ -145,6 +163,20 @@ def load(environ: Mapping[str, str]) -> Settings:
         providers[name] = _provider(name, configuration.providers[name], environ, path)
     return Settings(
         environment=environment, configuration=configuration, providers=providers, embedding=embedding, routes=routes
+    )
+
+
+def _rule(name: str, section: RuleSection) -> Rule:
+    return Rule(
+        name=name,
+        route=section.route,
+        kinds=frozenset(section.kinds),
+        quality=frozenset(section.quality),
+        tags=frozenset(section.tags),
+        min_tokens=section.min_tokens,
+        max_tokens=section.max_tokens,
+        min_history_turns=section.min_history_turns,
+        max_budget_left_share=section.max_budget_left_share,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.decisions.prompting import Template
+from jobs.decisions.routing import DEFAULT_ROUTING
 from jobs.ports import ChatRequest, Finished, Job, ModelName, Route, Work, World
 from worker.adapters.memory import (
     HashEmbedder,
@@ -65,6 +66,7 @@ async def attempted(
         count_tokens=len,
         circuits=MemoryCircuits(),
         routes={"default": Route("default", MODEL, 800, 2000, 5.0, 60.0)},
+        routing=DEFAULT_ROUTING,
         prompts={name: Template.of(name, PROMPT)},
     )
     return Attempted(await job(work, world), stream.texts, model.requests, ledger.closings)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from jobs.completions import Asked, Completion, complete_by
 from jobs.decisions.falling_back import NO_CHAINS, Chains
 from jobs.decisions.prompting import Message
+from jobs.decisions.routing import DEFAULT_ROUTING
 from jobs.errors import AttemptLost, Permanent, Refused, Retryable
 from jobs.ports import ModelName, Opening, Route, Work, World
 from tests.local.model_server.running import ModelServer
@@ -67,6 +68,7 @@ class Bench:
             circuits=self.circuits,
             count_tokens=len,
             routes=routes,
+            routing=DEFAULT_ROUTING,
             prompts={},
         )
         try:

@@ -37,23 +37,25 @@ def sections() -> dict[str, Any]:
     return {name: get_args(a)[1] if get_origin(a) is Mapping else a for name, a in annotations.items()}
 
 
+def is_table_of_tables(name: str) -> bool:
+    return get_origin(Configuration.model_fields[name].annotation) is Mapping
+
+
 def test_the_shipped_file_shows_every_key() -> None:
-    keys = r"tenant_concurrency|requests_per_min|tokens_per_min|column|template|kind|owner|lane|quality|key"
+    keys = r"tenant_concurrency|max_tokens|requests_per_min|tokens_per_min|column|template|kind|owner|lane|quality|key"
     commented = re.compile(rf"^# (?=\[limits|\[tables|(?:{keys}) =)", re.MULTILINE)
     uncommented = commented.sub("", SHIPPED)
     shipped = tomllib.loads(uncommented)
     for name, section in sections().items():
         table = shipped[name]
-        members = (
-            table.values() if name in {"providers", "routes", "fallbacks", "prices", "limits", "tables"} else [table]
-        )
+        members = table.values() if is_table_of_tables(name) else [table]
         shown = {key for member in members for key in member}
         assert shown == set(section.model_fields), name
 
 
 def test_the_shipped_file_says_the_defaults() -> None:
     shipped = tomllib.loads(SHIPPED)
-    for name in ("worker", "lanes", "sweeper", "retries", "intake", "internal", "broadcast", "breaking"):
+    for name in ("worker", "lanes", "sweeper", "retries", "intake", "internal", "broadcast", "classifier", "breaking"):
         assert sections()[name].model_validate(shipped[name]) == sections()[name](), name
 
 
@@ -85,6 +87,13 @@ def test_what_is_said_to_be_allowed_is_what_is_accepted(value: int) -> None:
         ("[fallbacks.strong]\nerrors = ['strong']",
          "fallbacks.strong.errors must be other names of [routes]: default, best (it is 'strong')"),
         ("[fallbacks.nobody]\nerrors = []", "fallbacks.nobody must be a name of [routes]: default, strong, best"),
+        ("[rules.mine]\nroute = 'none'",
+         "rules.mine.route must be a name of [routes]: default, strong, best (it is 'none')"),
+        ("[rules.mine]\nroute = 'best'\nquality = ['good']",
+         "rules.mine.quality must be a list, each one of auto, fast, best (it is 'good')"),
+        ("[rules.mine]\nroute = 'best'\nkind = ['answer']", "rules.mine.kind is not known; did you mean kinds?"),
+        ("[classifier]\nroutes = ['best']",
+         "classifier.routes must be two names of [routes]: default, strong, best (it is ['best'])"),
         ("[fallbacks.best]\nerrors = 'strong'", "fallbacks.best.errors must be a list of texts (it is 'strong')"),
     ],
 )  # fmt: skip

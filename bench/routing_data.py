@@ -1,0 +1,83 @@
+"""The public routing sets, with the vectors of their prompts, and how they are split."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vectors import embedded
+
+from jobs.decisions.predicting import raw_features
+from jobs.ports import Vectors
+
+FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "routing"
+# US dollars per million tokens, in and out alike (LLMRouter, default_llm.json, see the set's README).
+PRICES = {
+    "codegemma-7b": 0.2,
+    "gemma-2-9b-it": 0.1,
+    "llama-3.1-8b-instruct": 0.2,
+    "llama-3.1-nemotron-51b-instruct": 0.9,
+    "llama-3.3-nemotron-super-49b-v1": 0.9,
+    "llama3-chatqa-1.5-70b": 0.9,
+    "llama3-chatqa-1.5-8b": 0.2,
+    "mistral-7b-instruct-v0.3": 0.2,
+    "qwen2.5-7b-instruct": 0.2,
+}
+
+MOST_ROWS = 2000
+
+Indices = NDArray[np.intp]
+Qualities = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSet:
+    name: str
+    texts: tuple[str, ...]
+    features: Vectors  # (texts, as predicting.raw_features says)
+    models: tuple[str, ...]
+    prices: Qualities  # (models,)
+    scores: Qualities  # (texts, models), 0 to 1
+    tasks: tuple[str, ...]
+
+    def part(self, indices: Indices) -> "RoutingSet":
+        chosen = [int(index) for index in indices]
+        texts, tasks = (tuple(values[i] for i in chosen) for values in (self.texts, self.tasks))
+        return RoutingSet(
+            self.name, texts, self.features[indices], self.models, self.prices, self.scores[indices], tasks
+        )
+
+
+def read_nine(folder: Path) -> RoutingSet:
+    rows = _rows(folder / "llmrouter9.jsonl")
+    texts = tuple(row["prompt"] for row in rows)
+    scores = np.array([[row["scores"][model] for model in PRICES] for row in rows])
+    tasks = tuple(row["task"] for row in rows)
+    prices = np.array(list(PRICES.values()))
+    return RoutingSet("llmrouter9", texts, raw_features(texts, embedded(texts)), tuple(PRICES), prices, scores, tasks)
+
+
+def read_pair(folder: Path, name: str, *, with_answer: bool = False) -> RoutingSet:
+    """Mixtral and GPT-4, at most 2,000 rows: their vectors cost minutes.
+
+    `with_answer`: the text is the question and Mixtral's answer to it, as a cascade sees them.
+    """
+    rows = _rows(folder / f"{name}.jsonl")
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]]
+    texts = tuple(f"{row['prompt']}\n{row['weak_response']}" if with_answer else row["prompt"] for row in rows)
+    scores = np.array([[row["weak_correct"], row["strong_correct"]] for row in rows], np.float64)
+    tasks = tuple(row.get("subject", name) for row in rows)
+    features = raw_features(texts, embedded(texts))
+    return RoutingSet(name, texts, features, ("mixtral", "gpt-4"), np.array([0.24, 24.7]), scores, tasks)
+
+
+def split(count: int, shares: tuple[float, ...], seed: int) -> list[Indices]:
+    """Random parts of the shares given."""
+    order = np.random.default_rng(seed).permutation(count)
+    return np.split(order, np.cumsum([round(share * count) for share in shares[:-1]]))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]  # not at U+2028

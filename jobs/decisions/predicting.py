@@ -1,0 +1,156 @@
+"""How well each of several models would answer a prompt: a small regression on the prompt's vector and looks.
+
+Kernel ridge regression with a Gaussian kernel on some landmarks (Nyström; Williams and Seeger 2001), over principal
+components of three things that complement each other: the sentence vector says what a prompt is about, counts of
+hashed words (Weinberger et al. 2009) how it is put, the layout whether it is code, mathematics or multiple choice.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float32]
+
+VECTOR = 384
+BUCKETS = 512
+MOST_CHARS = 4000  # of a prompt: what follows says little more
+_LAYOUT_WEIGHT = 0.25
+_SPARE = 16  # directions beside those that are wanted, so that these converge
+_TOKEN = re.compile(r"[a-z]+|\d|[^\sa-z\d]")
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """Trained weights. n: the models, d: components, l: landmarks."""
+
+    center: Numbers  # (384 + BUCKETS + layout,)
+    scale: Numbers  # of each of them
+    components: Numbers  # (384 + BUCKETS + layout, d)
+    landmarks: Numbers  # (l, d)
+    weights: Numbers  # (l, n)
+    means: Numbers  # (n,)
+    width: float  # of the kernel
+
+    def predict(self, text: str, embedding: Numbers) -> Numbers:
+        """(n,): quality, of the scale that it was trained on. `embedding` (384,), unit length."""
+        answer: Numbers = self.predict_all([text], embedding[np.newaxis, :])[0]
+        return answer
+
+    def predict_all(self, texts: Sequence[str], embeddings: Numbers) -> Numbers:
+        """(texts, n)."""
+        return self.predict_features(raw_features(texts, embeddings))
+
+    def predict_features(self, features: Numbers) -> Numbers:
+        """(texts, n), of `raw_features`."""
+        reduced = (features - self.center) * self.scale @ self.components
+        near = kernel(reduced, self.landmarks, self.width)
+        return (near @ self.weights + self.means).astype(np.float32)
+
+    def arrays(self) -> dict[str, Numbers]:
+        """For a file."""
+        names = ("center", "scale", "components", "landmarks", "weights", "means")
+        return {name: getattr(self, name) for name in names} | {"width": np.float32(self.width)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Numbers]) -> Self:
+        read = {name: np.asarray(arrays[name], np.float32) for name in arrays if name != "width"}
+        return cls(**read, width=float(arrays["width"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is chosen before training."""
+
+    components: int = 64
+    landmarks: int = 256
+    ridge: float = 3.0
+    width: float = 0.5
+
+
+SHAPE = Shape()
+
+
+def train(
+    features: Numbers, qualities: NDArray[np.float64], order: NDArray[np.intp], shape: Shape = SHAPE
+) -> Predictor:
+    """A predictor of `qualities` (texts, n), 0 to 1, from `raw_features`. `order`: a permutation of the texts, whose
+    first are landmarks.
+    """
+    raw = features.astype(np.float64)
+    center, scale = raw.mean(axis=0), np.ones(raw.shape[1])
+    layout = slice(VECTOR + BUCKETS, None)
+    scale[layout] = _LAYOUT_WEIGHT / (raw[:, layout].std(axis=0) + 1e-6)
+    scaled = (raw - center) * scale
+    components = _principal(scaled, scaled[order[: shape.components + _SPARE]].T, shape.components)
+    reduced = scaled @ components
+    landmarks = reduced[order[: shape.landmarks]]
+    means = qualities.mean(axis=0)
+    near, among = kernel(reduced, landmarks, shape.width), kernel(landmarks, landmarks, shape.width)
+    penalty = shape.ridge * among + 1e-3 * np.eye(len(landmarks))
+    weights = np.linalg.solve(near.T @ near + penalty, near.T @ (qualities - means))
+    named = zip(
+        ("center", "scale", "components", "landmarks", "weights", "means"),
+        (center, scale, components, landmarks, weights, means),
+        strict=True,
+    )
+    return Predictor.of({name: array.astype(np.float32) for name, array in named} | {"width": np.float32(shape.width)})
+
+
+def _principal(rows: NDArray[np.float64], start: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(columns, count): the directions in which the rows differ most, by subspace iteration from `start`.
+
+    Halko, Martinsson and Tropp 2011, algorithm 4.4. A full decomposition costs ten times as much.
+    """
+    basis = start
+    for _ in range(4):
+        basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
+    within = rows @ basis
+    _, turns = np.linalg.eigh(within.T @ within)
+    found: NDArray[np.float64] = basis @ turns[:, ::-1][:, :count]
+    return found
+
+
+def kernel(left: NDArray[np.floating], right: NDArray[np.floating], width: float) -> NDArray[np.floating]:
+    """(left, right): exp(-width x squared distance)."""
+    squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
+    near: NDArray[np.floating] = np.exp(-width * np.maximum(squares, 0.0))
+    return near
+
+
+def raw_features(texts: Sequence[str], embeddings: Numbers) -> Numbers:
+    """(texts, 384 + BUCKETS + layout)."""
+    words = np.stack([_hashed(text[:MOST_CHARS].lower()) for text in texts])
+    layout = np.array([_layout(text[:MOST_CHARS]) for text in texts], np.float32)
+    return np.hstack([embeddings, words, layout]).astype(np.float32, copy=False)
+
+
+def _hashed(text: str) -> Numbers:
+    """Root counts of words and pairs of words in buckets, unit length."""
+    tokens = _TOKEN.findall(text)
+    names = [*tokens, *(f"{a} {b}" for a, b in pairwise(tokens))]
+    buckets = np.fromiter((crc32(name.encode()) % BUCKETS for name in names), np.intp, len(names))
+    counts = np.sqrt(np.bincount(buckets, minlength=BUCKETS)).astype(np.float32)
+    length = np.linalg.norm(counts)
+    return counts / length if length else counts
+
+
+def _layout(text: str) -> tuple[float, ...]:
+    size = max(1, len(text))
+    return (
+        float(np.log1p(len(text))),
+        float(np.log1p(len(text.split()))),
+        sum(c.isdigit() for c in text) / size,
+        sum(c.isupper() for c in text) / size,
+        text.count("\n") / size,
+        text.count("\\") / size,
+        text.count("$") / size,
+        float("def " in text or "```" in text),
+        float(bool(re.search(r"^\(?A[.)]", text, re.MULTILINE))),
+        float(text.rstrip().endswith("?")),
+    )
