@@ -124,7 +124,7 @@ async def show_usage(operator: Operator, usage: Usage, *, as_json: bool) -> bool
     sums = [{name: value for name, value in line.items() if name in usage.by or name in SUMS} for line in lines]
 
     def shown(console: Console) -> None:
-        console.print(f"[dim]{operator.project} · since {since:%Y-%m-%d} 00:00 UTC[/dim]", soft_wrap=True)
+        console.print(f"[dim]{operator.project}\nsince {since:%Y-%m-%d} 00:00 UTC[/dim]", soft_wrap=True)
         console.print(usage_report(lines, usage.by) if lines else "no model was called")
 
     _print({"since": since.isoformat(), "until": now.isoformat(), "usage": sums}, as_json=as_json, shown=shown)

@@ -23,21 +23,32 @@ Rowcall runs at {url}
   database                  {db_url}
   redis                     {redis_url}
 
+In another terminal, in this folder
+
+  rowcall ingest docs
+  rowcall ask "What is a fencing token?"
+  rowcall status --watch
+  rowcall sql
+
 JavaScript
 
   import {{ createClient }} from '@supabase/supabase-js'
-  const supabase = createClient('{url}', '{publishable_key}', {{ db: {{ schema: 'rowcall' }} }})
-  await supabase.auth.signUp({{ email: 'you@example.com', password: 'a long password' }})
-  const question = {{ kind: 'answer', input: {{ question: 'What is Rowcall?' }} }}
-  console.log(await supabase.from('generations').insert(question).select('id').single())
+  const key = '{publishable_key}'
+  const supabase = createClient('{url}', key)
+  await supabase.auth.signUp({{ email: 'you@example.com', password: 'a long one' }})
+  const question = {{ input: {{ question: 'What is Rowcall?' }} }}
+  const generations = supabase.schema('rowcall').from('generations')
+  console.log(await generations.insert(question).select('id').single())
 
 Python
 
   from supabase import create_client
-  supabase = create_client("{url}", "{publishable_key}")
-  supabase.auth.sign_up({{"email": "you@example.com", "password": "a long password"}})
-  question = {{"kind": "answer", "input": {{"question": "What is Rowcall?"}}}}
-  print(supabase.schema("rowcall").table("generations").insert(question).execute().data)
+  key = "{publishable_key}"
+  supabase = create_client("{url}", key)
+  supabase.auth.sign_up({{"email": "you@example.com", "password": "a long one"}})
+  question = {{"input": {{"question": "What is Rowcall?"}}}}
+  generations = supabase.schema("rowcall").table("generations")
+  print(generations.insert(question).execute().data)
 
 Logs are in {logs}. Ctrl-C stops everything.
 """
