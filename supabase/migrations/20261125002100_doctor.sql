@@ -40,10 +40,11 @@ begin
       where t.pubname = 'supabase_realtime' and t.schemaname = 'rowcall' and t.tablename = 'generations'),
     'may_listen', exists (select from pg_catalog.pg_policies p where p.schemaname = 'realtime' and p.tablename = 'messages'
       and p.policyname = 'rowcall: listen to readable generations'),
-    'may_speak', to_jsonb(array(
-      select p.policyname from pg_catalog.pg_policies p
-       where p.schemaname = 'realtime' and p.tablename = 'messages' and p.cmd in ('INSERT', 'ALL')
-         and p.roles && array['anon', 'authenticated', 'public']::name[] order by 1)),
+    'may_speak', (select coalesce(jsonb_agg(jsonb_build_object('policy', p.policyname,
+                    'narrowed', coalesce(p.with_check, p.qual, '') like '%topic%') order by p.policyname), '[]')
+       from pg_catalog.pg_policies p
+      where p.schemaname = 'realtime' and p.tablename = 'messages' and p.cmd in ('INSERT', 'ALL')
+        and p.roles && array['anon', 'authenticated', 'public']::name[]),
     'vault_problem', no_vault,
     'webhook_url', nullif(url, ''),
     'has_webhook_secret', coalesce(secret, '') <> '',

@@ -140,10 +140,11 @@ def judge_publication(facts: Json) -> Finding:
 
 def judge_channel_policies(facts: Json) -> Finding:
     """What lets owners listen to their streams, and keeps everybody from forging one."""
-    if facts["may_speak"]:
+    wide = [p["policy"] for p in facts["may_speak"] if not p["narrowed"]]
+    if wide:
         return problem(
             "channel policies",
-            f"clients may send on private topics, and so forge an answer's text: {', '.join(facts['may_speak'])}",
+            f"clients may send on every private topic, and so forge an answer's text: {', '.join(wide)}",
             "narrow these policies on realtime.messages: … and realtime.topic() not like 'generation:%'",
         )
     if not facts["may_listen"]:
@@ -151,6 +152,12 @@ def judge_channel_policies(facts: Json) -> Finding:
             "channel policies",
             "the policy on realtime.messages that lets owners listen is gone: streams do not arrive",
             "run the `create policy` of supabase/migrations/20261124000700_realtime.sql again",
+        )
+    if facts["may_speak"]:
+        return note(
+            "channel policies",
+            f"clients may send on some private topics: {', '.join(p['policy'] for p in facts['may_speak'])}",
+            "see that none of these policies on realtime.messages takes a topic that begins with generation:",
         )
     return good("channel policies", "owners may listen, nobody may speak")
 

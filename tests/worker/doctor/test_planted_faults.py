@@ -180,6 +180,10 @@ FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
     "clients may forge deltas": (
         lambda p: p.sql(FORGERS, """drop policy "everybody speaks" on realtime.messages"""),
         "channel policies", "problem", "everybody speaks", "not like 'generation:%'"),
+    "clients may speak on topics of the project's own": (
+        lambda p: p.sql(FORGERS.replace("true", "realtime.topic() like 'chat:%'"),
+                        """drop policy "everybody speaks" on realtime.messages"""),
+        "channel policies", "note", "some private topics", "begins with generation:"),
     "realtime is down": (lambda p: p.without("realtime"), "realtime", "problem", "do not hear", "Realtime enabled"),
     "intake is down": (
         lambda p: p.without("intake"), "webhook", "problem", "does not reach intake", "rowcall intake"),
