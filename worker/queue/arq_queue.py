@@ -1,5 +1,6 @@
 """Where hints wait: `worker.ports.Queue` in arq's own keys."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,9 +9,11 @@ from redis.exceptions import RedisError
 
 from worker.batching import Batcher
 from worker.ports import Backlog, Hint, LaneBacklog, QueueUnavailable
+from worker.queue.link import Link
 from worker.queue.scripts import read_script
 from worker.queue.wire import job_id, payload
 
+ENQUEUE = read_script("enqueue")
 PAGE = 500  # hints in one call: a longer script would keep others waiting
 PAYLOAD_LIFE_S = 7 * 86_400.0  # after it is due; a hint that is lost to this comes back from its row
 
@@ -27,13 +30,15 @@ class ArqQueue:
         self._redis = redis
         self._queue_name = redis.default_queue_name
         self._redelivery_s = redelivery_s
-        self._enqueue = redis.register_script(read_script("enqueue").text)
+        # A connection of the pool asks before each command whether it is still there; this one is a round trip quicker.
+        self._link = Link(redis, self._queue_name, is_pooled=True)
+        self._turn = asyncio.Lock()
         self._backlog = redis.register_script(read_script("backlog").text)
-        self._calls = Batcher(self._add, interval_s=0.0, max_size=PAGE, max_in_flight=2)
+        self._calls = Batcher(self._add, interval_s=0.0, max_size=PAGE, max_in_flight=1)
 
     async def enqueue(self, hints: Sequence[Hint], *, wait_s: float = 0.0) -> int:
         """Adds what is not there yet; the number added. Each 500 hints are one round trip, and one step for others."""
-        if wait_s or len(hints) > 1:
+        if wait_s or len(hints) > 1 or not self._turn.locked():
             return sum([sum(await self._added(hints[at : at + PAGE], wait_s)) for at in range(0, len(hints), PAGE)])
         return sum([await self._calls.submit(hint) for hint in hints])
 
@@ -43,8 +48,9 @@ class ArqQueue:
     async def _added(self, hints: Sequence[Hint], wait_s: float) -> list[int]:
         times_ms = [round(1000 * s) for s in (wait_s, PAYLOAD_LIFE_S, self._redelivery_s)]
         jobs = [part for hint in hints for part in (job_id(hint), payload(hint), hint.lane, hint.tenant or "")]
-        with redis_errors_translated():
-            added: list[int] = await self._enqueue(keys=[self._queue_name], args=[*times_ms, *jobs])
+        async with self._turn:
+            with redis_errors_translated():
+                added: list[int] = await self._link.call(ENQUEUE, [*times_ms, *jobs])
         return added
 
     async def depth(self) -> int:

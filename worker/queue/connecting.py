@@ -50,6 +50,11 @@ class BoundedConnection(Connection):
         super().__init__(**settings)  # without a socket_timeout redis-py waits as long as we do
         self.timeout_s = socket_timeout
 
+    @property
+    def is_cut(self) -> bool:
+        """The server has hung up: it would be found out by the next command."""
+        return self._reader is None or self._reader.at_eof()
+
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
         try:
             async with asyncio.timeout(self.timeout_s):

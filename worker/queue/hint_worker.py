@@ -128,6 +128,7 @@ class HintWorker:
             if free <= 0:
                 self._has_place.clear()
                 await self._has_place.wait()
+                await asyncio.sleep(0)  # others end in this turn of the loop as well
                 continue
             try:
                 if self._has_unheard:
@@ -154,8 +155,8 @@ class HintWorker:
         """Tells what has ended and takes up to `places` jobs; the ms until more is due (0: there is more; -1: unknown).
 
         It takes a part of the places at most, so that Redis works on one part while the jobs of another run: half of
-        them where jobs are over at once and calls are what counts, else an eighth, so that a job that ends waits for
-        few others before its place is taken.
+        them where jobs are over at once and calls are what counts, else a sixteenth, so that a place that is free waits
+        for few others before it is taken.
 
         Ends that Redis did not acknowledge are told again: their tokens make that harmless.
         """
@@ -178,7 +179,7 @@ class HintWorker:
             self._is_waiting = False
 
     def _part(self) -> int:
-        return -(-self._claiming.max_jobs // (2 if self._is_brisk else 8))
+        return -(-self._claiming.max_jobs // (2 if self._is_brisk else 16))
 
     async def _recall(self) -> None:
         """Hands back what a claim gave us whose reply was lost: it would wait for its lease to end."""

@@ -21,14 +21,16 @@ MAX_WAIT_S = 1.0  # for a token; a connection's own patience comes on top
 class Link:
     """Calls scripts over one connection, which is opened by the first call, and again by the next after an error.
 
-    One call at a time. Every error that a call raises (RedisError, OSError) leaves the connection closed: what the
+    One call at a time. `is_pooled`: the connection is one of the client's pool, which closes it in the end; else who
+    has the link does. Every error that a call raises (RedisError, OSError) leaves the connection closed: what the
     server has done is then unknown.
     """
 
-    def __init__(self, redis: ArqRedis, queue_name: str) -> None:
+    def __init__(self, redis: ArqRedis, queue_name: str, *, is_pooled: bool = False) -> None:
         self._pool = redis.connection_pool
         self._queue_name = queue_name
         self._connection: BoundedConnection | None = None
+        self._is_pooled = is_pooled
         self._is_pipelined = True
 
     async def call(self, script: Script, arguments: Sequence[Argument]) -> Any:
@@ -71,9 +73,15 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+            if self._is_pooled:
+                await self._pool.release(connection)
 
     async def _connected(self) -> BoundedConnection:
-        if self._connection is None:
+        if self._connection is not None and self._connection.is_cut:
+            await self.close()
+        if self._connection is None and self._is_pooled:
+            self._connection = await self._pool.get_connection()
+        elif self._connection is None:
             connection: BoundedConnection = self._pool.make_connection()  # type: ignore[no-untyped-call] # redis-py's
             connection.timeout_s += MAX_WAIT_S
             self._connection = connection
