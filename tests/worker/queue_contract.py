@@ -1,6 +1,7 @@
 """What every `worker.ports.Queue` does. A subclass named Test… gives the fixtures their queues."""
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -28,6 +29,17 @@ class QueueContract:
         assert await queue.enqueue([hint(), hint()]) == 2
         assert await queue.enqueue([hint()]) == 1
         assert await queue.depth() == 3
+
+    async def test_the_backlog_tells_what_is_ready_in_each_lane_and_what_must_wait(self, queue: Queue) -> None:
+        await queue.enqueue([hint(), hint(), replace(hint(), lane="bulk")])
+        await queue.enqueue([hint()], wait_s=3600.0)
+        backlog = await queue.backlog()
+        assert [(lane.lane, lane.waiting, lane.running) for lane in backlog.lanes] == [
+            ("interactive", 2, 0),
+            ("bulk", 1, 0),
+        ]
+        assert backlog.scheduled == 1
+        assert all(0 <= lane.oldest_s < 30.0 for lane in backlog.lanes)
 
     async def test_nothing_to_add_adds_nothing(self, queue: Queue) -> None:
         assert await queue.enqueue([]) == 0
@@ -71,3 +83,5 @@ class QueueContract:
             await unreachable.enqueue([hint()])
         with pytest.raises(QueueUnavailable):
             await unreachable.depth()
+        with pytest.raises(QueueUnavailable):
+            await unreachable.backlog()
