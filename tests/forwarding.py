@@ -33,6 +33,7 @@ async def forwarding(target: int, address: str = "127.0.0.1", port: int = 0) -> 
 class Forward:
     target: int
     port: int = 0
+    is_down: bool = False  # new connections are closed at once
     serving: set["asyncio.Task[Any]"] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,6 +41,8 @@ class Forward:
         assert task is not None
         self.serving.add(task)
         try:
+            if self.is_down:
+                return
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
             await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
         except (OSError, asyncio.CancelledError):
@@ -47,6 +50,15 @@ class Forward:
         finally:
             writer.close()
             self.serving.discard(task)
+
+    async def go_down(self, seconds: float) -> None:
+        """Cuts every connection and serves no new one; returns at once, and comes back by itself."""
+        self.is_down = True
+        asyncio.get_running_loop().call_later(seconds, self._come_back)
+        await self.cut()
+
+    def _come_back(self) -> None:
+        self.is_down = False
 
     async def cut(self) -> None:
         """Ends every connection that there is. New ones are served."""

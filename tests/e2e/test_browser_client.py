@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import Model
-from tests.e2e.test_client import ENOUGH, QUESTION, assert_whole
+from tests.e2e.test_client import AWAY_S, ENOUGH, QUESTION, assert_whole
 from tests.forwarding import Forward
 from worker.client import Delta, Rowcall
 from worker.local import node
@@ -102,6 +102,24 @@ async def test_javascript_loses_and_doubles_nothing_when_its_connections_are_cut
     assert cuts > 1
     assert_whole(deltas)
     assert not any(delta.begins_again for delta in deltas)
+
+
+async def test_javascript_asks_a_project_again_that_is_away_for_some_seconds(
+    read: Read, line: Forward, model: Model
+) -> None:
+    await model.slow(0.25)
+    deltas: list[Delta] = []
+    was_down = False
+    async for said in read():
+        if "whole" in said:
+            deltas.append(Delta(**said))
+            if len(said["whole"]) > ENOUGH and not was_down:
+                was_down = True
+                await line.go_down(AWAY_S)
+        else:
+            assert said == {"waited": "succeeded"}
+    assert was_down
+    assert_whole(deltas)
 
 
 async def test_javascript_loses_and_doubles_nothing_when_realtime_is_restarted(

@@ -11,6 +11,7 @@ from worker.client import Delta, NotAnswered, Rowcall
 from worker.local.stack import Stack
 
 QUESTION = "What is the airspeed velocity of an unladen swallow?"
+AWAY_S = 9.0  # longer than the SDKs try a read again by themselves
 ENOUGH = 40  # characters: the answer has begun, and is not near its end
 
 
@@ -60,6 +61,22 @@ async def test_connections_that_are_cut_again_and_again_lose_and_double_nothing(
     assert cut_at > ENOUGH
     assert_whole(deltas)
     assert not any(delta.begins_again for delta in deltas)
+
+
+async def test_a_project_that_is_away_for_some_seconds_is_asked_again(
+    client: Rowcall, line: Forward, model: Model
+) -> None:
+    """Every read fails meanwhile, and the answer is not finished when it comes back."""
+    await model.slow(0.25)
+    deltas: list[Delta] = []
+    was_down = False
+    async for delta in client.stream(QUESTION):
+        deltas.append(delta)
+        if len(delta.whole) > ENOUGH and not was_down:
+            was_down = True
+            await line.go_down(AWAY_S)
+    assert was_down
+    assert_whole(deltas)
 
 
 async def test_a_realtime_that_is_killed_and_started_again_loses_and_doubles_nothing(
