@@ -18,13 +18,14 @@ import structlog
 import jobs
 from jobs.decisions.breaking import Breaking
 from jobs.decisions.prompting import Template
+from jobs.decisions.routing import DEFAULT_ROUTING
 from jobs.ports import Job, ModelName, Opening, World
 from worker.adapters.broadcast import broadcasting
 from worker.adapters.circuits import RedisCircuits
 from worker.adapters.database import connected as database_connected
 from worker.adapters.knowledge import SupabaseKnowledge
 from worker.adapters.limits import RedisLimits
-from worker.adapters.memory import MemoryMessageQuota
+from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryKnowledge, MemoryMessageQuota
 from worker.adapters.message_quota import RedisMessageQuota
 from worker.adapters.models import OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.rows import SupabaseRows
@@ -33,6 +34,7 @@ from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
 from worker.asking import Asker
 from worker.configuration import LanesSection, WorkerSection
+from worker.drilling import FAULTS, AllClosed, Drilled, FirstFails, NoLedger, NoStream, chains_of, drill
 from worker.environment import current_environment
 from worker.executor import Executor, Timing
 from worker.health import create_internal
@@ -184,6 +186,31 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, sweeping)
         asker = Asker(settings.table_automations, SupabaseTables(database), queue, otherwise=executor.run)
         yield Machine(name, rows, queue, redis, leases, asker, sweeper, metrics)
+
+
+async def drill_fallbacks(settings: Settings) -> AsyncIterator[Drilled]:
+    """Each chain of each route as it did its work, its first model failing on purpose. Calls the others' models."""
+    routes, memory = settings.as_routes(), MemoryDatabase()
+    embedder = HashEmbedder()
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for provider, access in settings.providers.items():
+            client = openai_client(access.base_url, access.api_key.get_secret_value())
+            clients[provider] = await stack.enter_async_context(client)
+        for route, cause in chains_of(routes):
+            world = World(
+                knowledge=MemoryKnowledge(memory, embedding_model=embedder.name),
+                embedder=embedder,
+                model=FirstFails(OpenAIChat(clients), FAULTS[cause]),
+                ledger=NoLedger(),
+                stream=NoStream(),
+                circuits=AllClosed(),
+                count_tokens=count_tokens,
+                routes=routes,
+                routing=DEFAULT_ROUTING,
+                prompts={},
+            )
+            yield await drill(route, cause, world)
 
 
 def check_vocabulary() -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 
 from worker.client import RequestRefused
 from worker.doctor.findings import Finding, Level
+from worker.drilling import Drilled
 from worker.operations import Operations
 from worker.ports import QueueUnavailable
 from worker.queue.arq_queue import ArqQueue
@@ -68,6 +70,24 @@ async def show_findings(findings: AsyncIterator[Finding], project: str, *, as_js
         verdict = f"[red]{problems} to mend[/red]" if problems else "[green]nothing to mend[/green]"
         console.print(f"\n{verdict}")
     return not problems
+
+
+async def show_drill(drilled: AsyncIterator[Drilled], *, as_json: bool) -> bool:
+    """Each chain as it ends. False: one gave no answer, or there is none."""
+    console, made = Console(quiet=as_json), []
+    async for chain in drilled:
+        made.append(chain)
+        outcome = (
+            f"[green]{escape(chain.answered_by)} answered[/green]" if chain.answered_by else "[red]no answer[/red]"
+        )
+        why = f" [dim]{escape(chain.problem)}[/dim]" if chain.problem else ""
+        console.print(
+            f"{chain.route:12} {chain.cause:17} {outcome} after {chain.duration_ms:,} ms{why}", soft_wrap=True
+        )
+    if not made:
+        console.print("no route has a fallback: see \\[fallbacks] in rowcall.toml")
+    _print([asdict(chain) for chain in made], as_json=as_json, shown=lambda _console: None)
+    return bool(made) and all(chain.answered_by for chain in made)
 
 
 async def show_status(operator: Operator, window_s: float, *, as_json: bool) -> bool:

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
         operating.replay,
         operating.cancel,
         operating.prune,
+        services.fallback_drill,
     ),
 }
 for panel, commands in COMMANDS.items():

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.ending import ExitCode, fail
+from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import STATE, JsonOption, StateOption, project_dir
-from worker.cli.projects import embedded_db_url
+from worker.cli.projects import chosen_project, embedded_db_url
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -60,6 +60,19 @@ def migrate(
     for migration in applied:
         typer.echo(f"applied {migration.path.name}")
     typer.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is up to date")
+
+
+def fallback_drill(*, state: StateOption = STATE, as_json: JsonOption = False) -> None:
+    """Fails the first model of each fallback chain on purpose and shows who answers. Calls the other models."""
+    from worker.app import drill_fallbacks
+    from worker.operating import show_drill
+    from worker.settings import ConfigurationError, load
+
+    try:
+        settings = load(chosen_project(state).environ)
+    except ConfigurationError as error:
+        fail(str(error), ExitCode.CONFIGURATION)
+    act(show_drill(drill_fallbacks(settings), as_json=as_json))
 
 
 def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:
