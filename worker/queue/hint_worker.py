@@ -9,16 +9,15 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from arq.connections import ArqRedis
-from arq.constants import abort_jobs_ss, health_check_key_suffix
 from redis.exceptions import RedisError
 
 from worker.queue.connecting import require_safe_server
+from worker.queue.heartbeat import Heartbeat
 from worker.queue.jobs import Ended, Given, Running
 from worker.queue.link import Argument, Link
 from worker.queue.reach import Reach
@@ -30,8 +29,6 @@ from worker.telemetry import Metrics
 log = structlog.get_logger()
 
 WAIT_S = 0.5  # for a token: what arq's own API enqueues leaves none, and is found by looking
-HEARTBEAT_S = 1.0
-HEALTH_S = 11.0  # as arq's
 STEP = read_script("step")
 RECALL = read_script("recall")
 BRISK_S = 0.01
@@ -62,7 +59,6 @@ class HintWorker:
         self._metrics = metrics
         self._queue_name = redis.default_queue_name
         self._waiting, self._stepping = Link(redis, self._queue_name), Link(redis, self._queue_name)
-        self._count = redis.register_script(read_script("count").text)
         self._turn = asyncio.Lock()  # of the stepping link
         self._reach = Reach()
         self._owner = uuid4().hex[:12]
@@ -98,7 +94,9 @@ class HintWorker:
         """
         self._loop = asyncio.get_running_loop()
         claiming = asyncio.create_task(self._claim_until_stopped())
-        others = [asyncio.create_task(c) for c in (self._flush_forever(), self._beat_forever())]
+        heartbeat = Heartbeat(self._redis, self._queue_name, self._owner, self._running)
+        beating = heartbeat.beat_forever(self._renewing.turned)
+        others = [asyncio.create_task(c) for c in (self._flush_forever(), beating)]
         stopping = asyncio.create_task(stop.wait())
         self._renewing.start()
         try:
@@ -282,31 +280,6 @@ class HintWorker:
             self._metrics.hint_lease_lost()
             log.warning("hint.lease_lost", job=id, is_running=id in self._running)
 
-    async def _beat_forever(self) -> None:
-        while True:
-            self._renewing.turned()
-            with suppress(*OUTAGES):  # the claims say what is wrong
-                await self._cancel_aborted()
-                await self._count(keys=[self._queue_name], args=[self._owner, *self._running_by_lane()])
-                await self._show_health()
-            await asyncio.sleep(HEARTBEAT_S)
-
-    async def _cancel_aborted(self) -> None:
-        if self._running:
-            for id in await self._redis.zrange(abort_jobs_ss, 0, -1):
-                if (running := self._running.get(id.decode())) is not None and not running.is_aborted:
-                    running.is_aborted = True
-                    running.task.cancel()
-
-    def _running_by_lane(self) -> list[int]:
-        lanes = [running.job.lane for running in self._running.copy().values()]
-        return [lanes.count(lane) for lane in LANES]
-
-    async def _show_health(self) -> None:
-        """The key that `arq --check` looks at. Every worker refreshes it, and arq's own removes it when it stops."""
-        shown = f"{datetime.now():%b-%d %H:%M:%S} j_ongoing={len(self._running)}"  # noqa: DTZ005 - as arq shows it
-        await self._redis.psetex(self._queue_name + health_check_key_suffix, round(1000 * HEALTH_S), shown)
-
     # Stopping, and outages
 
     async def _wind_down(self, claiming: "asyncio.Task[None]", grace_s: float) -> None:
@@ -326,9 +299,10 @@ class HintWorker:
         await self._flush_last()
 
     async def _flush_last(self) -> None:
+        """What another call is just telling counts as well: if that fails, it is told again."""
         try:
             async with asyncio.timeout(FLUSH_S):
-                while self._ended:
+                while self._ended or self._turn.locked():
                     try:
                         await self._step(0)
                     except OUTAGES as error:

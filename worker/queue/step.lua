@@ -13,6 +13,7 @@ end
 local first = 5 + #LANES
 local ends = tonumber(ARGV[first])
 local RESULT_LIFE = 60000 -- of an aborted job: `Job.abort` waits for it
+local ABORT_LIFE = 60000
 local FIELDS = 7
 
 -- Ends
@@ -217,6 +218,9 @@ if #ids > 0 then
   local scores = redis.call('ZMSCORE', queue, unpack(ids))
   marks, payloads = redis.call('MGET', unpack(marks)), redis.call('MGET', unpack(payloads))
   local has_aborts = redis.call('EXISTS', 'arq:abort') == 1
+  if has_aborts then -- an abort of a job that was not there must not meet the next one of that name
+    redis.call('ZREMRANGEBYSCORE', 'arq:abort', '-inf', now - ABORT_LIFE)
+  end
   local stamp = owner .. ':' .. clock[1] .. string.format('%06d', clock[2]) .. ':'
   local rescored, occupied = {}, {}
   for n, id in ipairs(ids) do

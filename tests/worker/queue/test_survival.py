@@ -315,3 +315,12 @@ async def test_arq_can_abort_a_job_that_runs_one_that_waits_and_one_that_is_put_
         await until_empty(queue)
     assert (runs.began, runs.canceled) == ([running], [running])
     assert await redis.zcard("arq:abort") == 0
+
+
+async def test_an_abort_of_a_job_that_was_not_there_does_not_meet_the_next_one_of_that_name(redis: ArqRedis) -> None:
+    queue, runs, ours = ArqQueue(redis), Runs(), hint()
+    await redis.zadd("arq:abort", {job_id(ours): 1_000 * time.time() - 61_000})
+    await queue.enqueue([ours])
+    async with working(redis, runs):
+        await until_empty(queue)
+    assert runs.ended == [ours]
