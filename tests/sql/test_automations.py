@@ -1,10 +1,12 @@
 """Automations: the user's own write makes a generation, and its end fills the column."""
 
+import re
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.sql.conftest import Connections
 from tests.sql.session import Session, User, jsonb
 from tests.sql.verbs import claim, finish, row
@@ -581,6 +583,25 @@ class TestLooking:
         with posts.refused("22023", "has no automation gone"):
             posts.all(tried, "gone")
         assert generations(posts) == []
+
+
+def test_the_statements_of_the_page_work_as_they_stand(sql: Session) -> None:
+    page = (REPOSITORY / "docs" / "automations.md").read_text()
+    trigger, refill = re.findall(r"^```sql\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    sql.as_postgres()
+    sql.run(
+        """create table public.posts (id bigint generated always as identity primary key, author_id uuid, body text,
+                                      summary text constraint short check (length(summary) < 9))"""
+    )
+    sql.run(trigger)
+    sql.run("insert into public.posts (body) values ('one'), ('two')")
+    ended = [settle(sql, made, answer) for made, answer in zip(generations(sql), ("fits", "too long"), strict=True)]
+    assert [row["error"] and row["error"]["code"] for row in ended] == [None, None]
+    sql.run("insert into public.posts (body) values ('three')")
+    assert settle(sql, generations(sql)[-1], "far too long")["error"]["code"] == "target.failed"
+    sql.run("alter table public.posts drop constraint short")
+    sql.run(refill)
+    assert sql.column("select summary from public.posts order by id") == ["fits", "too long", "far too long"]
 
 
 def test_a_finish_waits_for_nobody_who_updates_the_table(connections: Connections) -> None:
