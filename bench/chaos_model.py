@@ -10,7 +10,7 @@ from time import time
 from typing import Any, Literal
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -62,7 +62,11 @@ class Model:
     async def _embed(self, request: Request) -> Response:
         asked = Asked(request.headers["x-client-request-id"], "embeddings")
         self.log.append(asked)
-        texts = (await request.json())["input"]
+        try:
+            texts = (await request.json())["input"]
+        except ClientDisconnect:
+            asked.end("left")
+            return Response()
         data = [{"object": "embedding", "index": n, "embedding": [1.0] + [0.0] * 383} for n in range(len(texts))]
         asked.end("finished")
         usage = {"prompt_tokens": PROMPT_TOKENS, "total_tokens": PROMPT_TOKENS}

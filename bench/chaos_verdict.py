@@ -1,15 +1,19 @@
 """Judged from outside: what clients received, what the model was asked, what stands in the rows and in Redis."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from chaos_clients import Watched
 from chaos_faults import Happened, process_of
 from chaos_model import WORDS, Asked
 from chaos_stage import LEASE_S
+
+Thing = TypeVar("Thing")
+Key = TypeVar("Key")
 
 RERUN_S = LEASE_S + 1.0
 CANCEL_S = LEASE_S / 3 + 1.0
@@ -19,7 +23,7 @@ CALM_CANCELS = 2
 SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: of its cached properties
 class Evidence:
     watched: Sequence[Watched]
     generations: Mapping[str, Mapping[str, Any]]  # by id
@@ -35,10 +39,19 @@ class Evidence:
 
     def hurt(self, attempt: Mapping[str, Any]) -> bool:
         """Whether its worker was killed, stopped or told to stop while it ran, by the row."""
-        return any(fault.worker == process_of(attempt["worker"]) and fault.overlaps(attempt) for fault in self.happened)
+        return any(fault.overlaps(attempt) for fault in self._faults_of[process_of(attempt["worker"])])
 
     def attempts_of(self, id: str) -> list[Mapping[str, Any]]:
-        return [attempt for attempt in self.attempts if attempt["generation_id"] == id]
+        return self._attempts_of[id]
+
+    @cached_property
+    def _faults_of(self) -> Mapping[int | None, list[Happened]]:
+        """By process id."""
+        return grouped(self.happened, lambda fault: fault.worker)
+
+    @cached_property
+    def _attempts_of(self) -> Mapping[str, list[Mapping[str, Any]]]:
+        return grouped(self.attempts, lambda attempt: str(attempt["generation_id"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +222,13 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         "kill_to_rerun_amid_chaos_s": rounded(all_of_them),
         "cancel_to_model_stopped_s": {"by_webhook": by_webhook, "by_renewal": by_renewal},
     }
+
+
+def grouped(things: Iterable[Thing], key: Callable[[Thing], Key]) -> Mapping[Key, list[Thing]]:
+    groups: defaultdict[Key, list[Thing]] = defaultdict(list)
+    for thing in things:
+        groups[key(thing)].append(thing)
+    return groups
 
 
 def rounded(numbers: Sequence[float]) -> dict[str, float] | None:
