@@ -6,7 +6,7 @@ docs/configuration.md and the messages of `ConfigurationError` are made from the
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -298,6 +298,7 @@ class Environment(Section):
     REDIS_URL: Annotated[str, Field(pattern=r"^rediss?://")] = Field(
         default="redis://127.0.0.1:6379/0", description="`redis://[:password@]host:port/number`, `rediss://` with TLS"
     )
+
     ROWCALL_WEBHOOK_SECRET: SecretStr = Field(
         SecretStr(""),
         description="what the vault signs webhooks with; two, separated by a comma, while they are rotated",
@@ -311,3 +312,10 @@ class Environment(Section):
     ROWCALL_LIVE: bool = Field(
         default=False, description="development: beside the local model server, answer by the routes of rowcall.toml"
     )
+
+    @field_validator("SUPABASE_SECRET_KEY")
+    @classmethod
+    def _is_a_key(cls, key: SecretStr) -> SecretStr:
+        if not key.get_secret_value().isascii():  # it goes into an HTTP header
+            raise ValueError("SUPABASE_SECRET_KEY has characters that no key has: is it still a placeholder?")
+        return key

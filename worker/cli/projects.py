@@ -89,4 +89,7 @@ def _required(chosen: Chosen, names: tuple[str, ...], state: Path) -> list[str]:
             f"{', '.join(missing)} not set: {chosen.origin} names a project; this command wants {', '.join(names)}.",
             ExitCode.CONFIGURATION,
         )
+    strange = [name for name in names if name.endswith("_KEY") and not chosen.environ[name].isascii()]
+    if strange:
+        fail(f"{strange[0]} has characters that no key has: is it still a placeholder?", ExitCode.CONFIGURATION)
     return [chosen.environ[name] for name in names]

@@ -75,7 +75,7 @@ def shipped(migrations: Path) -> Sequence[str]:
 
 async def _client(http: httpx.AsyncClient, environ: Mapping[str, str], settings: Settings) -> Sequence[Finding]:
     key = environ.get("SUPABASE_PUBLISHABLE_KEY")
-    if not key:
+    if not key or not key.isascii():  # a placeholder
         cure = "set SUPABASE_PUBLISHABLE_KEY for this command"
         return [note("publishable key", "not set: the doctor could not ask as a browser does", cure)]
     client = Api(http, settings.environment.SUPABASE_URL, key)

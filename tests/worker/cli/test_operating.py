@@ -115,3 +115,13 @@ def test_a_project_that_is_half_named_is_told_what_is_missing(rowcall: Run, monk
     refused = rowcall("status")
     assert refused.exit_code == ExitCode.CONFIGURATION
     assert refused.stderr.startswith("SUPABASE_SECRET_KEY not set: the environment names a project")
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_a_key_that_is_still_a_placeholder_is_named(
+    rowcall: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_…")
+    refused = rowcall(command)
+    assert refused.exit_code in {ExitCode.CONFIGURATION, ExitCode.FAILED}
+    assert "SUPABASE_SECRET_KEY has characters" in " ".join((refused.stdout + refused.stderr).split())
