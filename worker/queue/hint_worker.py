@@ -152,9 +152,8 @@ class HintWorker:
     async def _step(self, places: int) -> int:
         """Tells what has ended and takes up to `places` jobs; the ms until more is due (0: there is more; -1: unknown).
 
-        It takes a part of the places at most, so that Redis works on one part while the jobs of another run: half of
-        them where jobs are over at once and calls are what counts, else a sixteenth, so that a place that is free waits
-        for few others before it is taken.
+        It takes a sixteenth of the places at most, so that a place that is free waits for few others before it is
+        taken; or all of them, where jobs are over at once and calls are what counts.
 
         Ends that Redis did not acknowledge are told again: their tokens make that harmless.
         """
@@ -177,7 +176,7 @@ class HintWorker:
             self._is_waiting = False
 
     def _part(self) -> int:
-        return -(-self._claiming.max_jobs // (2 if self._is_brisk else 16))
+        return self._claiming.max_jobs if self._is_brisk else -(-self._claiming.max_jobs // 16)
 
     async def _recall(self) -> None:
         """Hands back what a claim gave us whose reply was lost: it would wait for its lease to end."""
