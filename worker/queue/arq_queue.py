@@ -1,8 +1,8 @@
 """Where hints wait: `worker.ports.Queue` in arq's own keys."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
@@ -14,6 +14,7 @@ from worker.queue.scripts import read_script
 from worker.queue.wire import job_id, payload
 
 ENQUEUE = read_script("enqueue")
+TURN_S = 3.0
 PAGE = 500  # hints in one call: a longer script would keep others waiting
 PAYLOAD_LIFE_S = 7 * 86_400.0  # after it is due; a hint that is lost to this comes back from its row
 
@@ -48,10 +49,23 @@ class ArqQueue:
     async def _added(self, hints: Sequence[Hint], wait_s: float) -> list[int]:
         times_ms = [round(1000 * s) for s in (wait_s, PAYLOAD_LIFE_S, self._redelivery_s)]
         jobs = [part for hint in hints for part in (job_id(hint), payload(hint), hint.lane, hint.tenant or "")]
-        async with self._turn:
+        async with self._my_turn():
             with redis_errors_translated():
                 added: list[int] = await self._link.call(ENQUEUE, [*times_ms, *jobs])
         return added
+
+    @asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[None]:
+        """Waits no longer than a call that fails takes: in an outage all fail soon, and not one after the other."""
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise QueueUnavailable("Redis: calls before this one have no answer yet") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def depth(self) -> int:
         with redis_errors_translated():

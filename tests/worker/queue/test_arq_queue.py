@@ -201,6 +201,20 @@ async def test_a_server_that_is_silent_is_an_unavailable_queue() -> None:
         assert "TimeoutError" in await refused(ArqQueue(redis))
 
 
+async def test_in_an_outage_all_callers_fail_soon_and_not_one_after_the_other() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(await asyncio.start_server(say_nothing, "127.0.0.1", 0))
+        port = server.sockets[0].getsockname()[1]
+        redis = await stack.enter_async_context(connected(f"redis://127.0.0.1:{port}/0", timeout_s=2.0))
+        queue = ArqQueue(redis)
+        callers = [queue.enqueue([hint()], wait_s=float(n % 2)) for n in range(200)]
+        assert {type(result) for result in await asyncio.gather(*callers, return_exceptions=True)} == {QueueUnavailable}
+
+
 async def test_the_queue_works_again_when_its_redis_does_and_has_kept_its_hints(mortal: Valkey) -> None:
     async with connected(mortal.url) as redis:
         queue = ArqQueue(redis)
