@@ -1,7 +1,6 @@
 """Rows of generations and of the ledger on Supabase; calls that meet share a round trip."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,7 +63,7 @@ class SupabaseRows:
         self._opens = [{"kind": kind, **write_backs.opening(opening)} for kind, opening in opens.items()]
         self._persistence = persistence
         self._held: set[Key] = set()
-        self._claiming: Counter[str] = Counter()  # ids in claims that are under way
+        self._under_way: set[asyncio.Future[None]] = set()  # claims whose answer is not known yet
         self._handing_back: set[asyncio.Task[None]] = set()
         settle_s = intervals.settle_s
         self._claims = Batcher(isolated(self._claim), interval_s=intervals.claim_s, unclaimed=self._hand_back)
@@ -178,15 +177,18 @@ class SupabaseRows:
             "opens": self._opens,
             "max_losses": self._max_losses,
         }
-        self._claiming.update(ids)
+        under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way.add(under_way)
         try:
             rows = await self._database.call("claim_generations_v1", arguments)
         except Retryable:  # the claim may have been made all the same
             self._later(self._release_unheard(ids))
             raise
+        else:
+            self._held |= {(row["id"], row["attempt"]) for row in rows if row["status"] == "running"}
         finally:
-            self._claiming.subtract(ids)
-        self._held |= {(row["id"], row["attempt"]) for row in rows if row["status"] == "running"}
+            self._under_way.discard(under_way)
+            under_way.set_result(None)
         claimed = {row["id"]: work_of(row) if row["status"] == "running" else Poisoned() for row in rows}
         return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
 
@@ -198,15 +200,17 @@ class SupabaseRows:
     async def _release_unheard(self, ids: Sequence[str]) -> None:
         """Releases what a claim gave out whose reply was lost; without this it would run when its lease has ended.
 
-        A renewal lists our attempts on these rows. Of those, what is held is known here, and so is what another claim
-        is about to tell.
+        A renewal lists our attempts on these rows. Claims that are under way by then may be about to tell of some of
+        them, later ones not: once those have been answered, what is not held was never heard of.
         """
         rows = await self._persistence.call(
             lambda _: self._database.call("renew_generations_v1", self._naming(unique(ids)))
         )
         ours = [(row["generation_id"], row["attempt"]) for row in rows if row["state"] == "held"]
+        if self._under_way:
+            await asyncio.wait(self._under_way.copy())
         for id, attempt in ours:
-            if (id, attempt) not in self._held and not self._claiming[id]:
+            if (id, attempt) not in self._held:
                 await self.release(Requeued(id, attempt, ()))
 
     def _naming(self, ids: Sequence[str]) -> dict[str, Any]:
