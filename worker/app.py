@@ -42,6 +42,7 @@ from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.pacing import PacedChat, PacedEmbedder
 from worker.prior import read_predictor
+from worker.prompt_checks import CheckedPrompt, check_prompts
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.cancels import hear_cancels
 from worker.queue.connecting import connected as redis_connected
@@ -216,6 +217,11 @@ async def drill_fallbacks(settings: Settings) -> AsyncIterator[Drilled]:
 def check_vocabulary() -> None:
     """Counts tokens once. Raises what keeps it from that: a vocabulary that is missing or damaged."""
     count_tokens("")
+
+
+def checked_prompts() -> tuple[CheckedPrompt, ...]:
+    """The prompt files, with what is wrong with them."""
+    return check_prompts(PROMPTS, JOBS, count_tokens)
 
 
 def read_prompts() -> dict[str, Template]:

