@@ -47,9 +47,11 @@ local function take_turns(lane, tenant)
 end
 
 local function wake(count)
-  local room = math.min(count, WAKE_CAP - redis.call('LLEN', queue .. ':wake'))
-  for _ = 1, room do
-    redis.call('RPUSH', queue .. ':wake', '1')
+  for _ = 1, math.min(count, WAKE_CAP) do
+    if redis.call('RPUSH', queue .. ':wake', '1') > WAKE_CAP then
+      redis.call('RPOP', queue .. ':wake')
+      return
+    end
   end
 end
 

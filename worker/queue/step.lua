@@ -150,11 +150,14 @@ end
 
 -- Stride scheduling (Waldspurger and Weihl 1995) between the lanes: the one with the lowest pass, which is not further
 -- back than the pass that was served last, however long it was empty.
-local lanes, passes = {}, {}
-local served = tonumber(redis.call('HGET', queue .. ':lanes', 'pass') or '0')
+local lanes, passes, fields = {}, {}, {'pass'}
 for n, lane in ipairs(LANES) do
-  lanes[n] = waiting_in(lane)
-  passes[n] = math.max(served, tonumber(redis.call('HGET', queue .. ':lanes', lane .. ':pass') or '0'))
+  lanes[n], fields[n + 1] = waiting_in(lane), lane .. ':pass'
+end
+local noted = redis.call('HMGET', queue .. ':lanes', unpack(fields))
+local served = tonumber(noted[1] or '0')
+for n in ipairs(LANES) do
+  passes[n] = math.max(served, tonumber(noted[n + 1] or '0'))
 end
 local wanted = claims
 while wanted > 0 do
@@ -257,12 +260,12 @@ end
 
 -- When to look again
 
-local has_more, has_full = false, false
-for _, lane in ipairs(LANES) do
-  has_more = has_more or redis.call('EXISTS', queue .. ':tenants:' .. lane) == 1
-  has_full = has_full or redis.call('EXISTS', queue .. ':full:' .. lane) == 1
+local waiting, full = {}, {}
+for n, lane in ipairs(LANES) do
+  waiting[n], full[n] = queue .. ':tenants:' .. lane, queue .. ':full:' .. lane
 end
-if not has_more and not has_full then
+local has_more = redis.call('EXISTS', unpack(waiting)) > 0
+if #ids == 0 and not has_more and redis.call('EXISTS', unpack(full)) == 0 then
   -- Nothing waits in a line, so nothing may say that it does; if it does the lines were lost, and are made again.
   for _, id in ipairs(redis.call('ZRANGE', queue, '-inf', '(0', 'BYSCORE', 'LIMIT', 0, 1000)) do
     redis.call('ZADD', queue, 'XX', now, id)
