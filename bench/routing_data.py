@@ -26,8 +26,6 @@ PRICES = {
     "qwen2.5-7b-instruct": 0.2,
 }
 
-MOST_ROWS = 2000
-
 Indices = NDArray[np.intp]
 Qualities = NDArray[np.float64]
 
@@ -60,12 +58,11 @@ def read_nine(folder: Path) -> RoutingSet:
 
 
 def read_pair(folder: Path, name: str, *, with_answer: bool = False) -> RoutingSet:
-    """Mixtral and GPT-4, at most 2,000 rows: their vectors cost minutes.
+    """Mixtral and GPT-4.
 
     `with_answer`: the text is the question and Mixtral's answer to it, as a cascade sees them.
     """
     rows = _rows(folder / f"{name}.jsonl")
-    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]]
     texts = tuple(f"{row['prompt']}\n{row['weak_response']}" if with_answer else row["prompt"] for row in rows)
     scores = np.array([[row["weak_correct"], row["strong_correct"]] for row in rows], np.float64)
     tasks = tuple(row.get("subject", name) for row in rows)

@@ -129,6 +129,22 @@ async def test_an_answer_is_streamed_written_and_booked() -> None:
     assert (line["outcome"], line["tokens_in"], line["tokens_out"], line["calls"]) == ("succeeded", 10, 5, 1)
 
 
+async def test_the_line_of_an_attempt_says_why_its_route_was_chosen_and_which_calls_failed() -> None:
+    async def answer(_work: Work, ledger: AttemptLedger, _stream: AttemptStream) -> Finished:
+        with pytest.raises(Retryable):
+            async with ledger.call(Opening("answer", MODEL, "default")):
+                raise Retryable("model.rate_limited", "later")
+        await call(ledger)
+        return Finished(answer="forty-two", route="strong", route_reason="rule:long")
+
+    m = machine(answer)
+    with capture_logs() as logs:
+        await m.run(m.insert())
+    line = next(entry for entry in logs if entry["event"] == "attempt.finished")
+    assert (line["route"], line["route_reason"], line["calls"]) == ("strong", "rule:long", 2)
+    assert line["failed_calls"] == ["default: model.rate_limited"]
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [

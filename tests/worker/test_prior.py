@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 
+from jobs.decisions.routing import Traits, choose_route
 from tests.worker.test_settings import ENVIRONMENT
 from worker.prior import LARGE, SMALL, WEIGHTS, read_predictor
 from worker.settings import load
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_shipped_prior_is_small_and_predicts_plausible_qualities() -> None:
@@ -28,3 +33,16 @@ def test_the_shipped_configuration_routes_by_wish_and_budget_and_leaves_the_clas
         ("asked_for_fast", "default"),
     ]
     assert routing.classifier is None
+
+
+def test_two_routes_in_the_configuration_turn_it_on_and_its_price_weight_decides(tmp_path: Path) -> None:
+    shipped = (REPOSITORY / "rowcall.toml").read_text()
+    vector = np.zeros(384, np.float32)
+    vector[0] = 1.0
+    for price_weight, route in ((0.0, "strong"), (2.0, "default")):
+        path = tmp_path / f"{route}.toml"
+        turned_on = shipped.replace("routes = []", 'routes = ["default", "strong"]')
+        path.write_text(turned_on.replace("price_weight = 0.1 ", f"price_weight = {price_weight} "))
+        routing = load(ENVIRONMENT | {"ROWCALL_CONFIG": str(path)}).routing(read_predictor())
+        chosen = choose_route(Traits("answer", "What is the integral of x?", 9), routing, vector)
+        assert (chosen.route, chosen.reason) == (route, "classifier")
