@@ -36,7 +36,12 @@ language sql stable set search_path = '' as $$
         'lease_s', extract(epoch from l.lease_until - now())::float8) order by l.worker) from live l), '[]'),
     'lost_leases', (select count(*) from rowcall.attempts a where a.outcome is null and a.lease_until <= now()),
     'today', (select jsonb_build_object('calls', coalesce(sum(s.calls), 0), 'cost_usd', coalesce(sum(s.cost_usd), 0),
-        'unpriced_calls', coalesce(sum(s.unpriced_calls), 0)) from rowcall.spend s where s.day = (now() at time zone 'utc')::date),
+        'unpriced_calls', coalesce(sum(s.unpriced_calls), 0)) from (
+        select s.calls, s.cost_usd, s.unpriced_calls from rowcall.spend s where s.day = (now() at time zone 'utc')::date
+        union all   -- rows without a tenant have no budget and no sum of the day: their calls are read from the ledger
+        select 1, c.cost_usd, (c.cost_usd is null)::integer from rowcall.calls c
+         where c.tenant is null and c.status in ('succeeded', 'failed')
+           and c.created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc') s),
     'embedding_models', to_jsonb(array(select rowcall.embedding_models_v1())))
 $$;
 

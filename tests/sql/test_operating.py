@@ -57,6 +57,17 @@ def test_a_call_whose_price_is_unknown_is_counted_and_costs_no_zero(sql: Session
     assert (total["unpriced"], total["cost_usd"]) == (1, Decimal("0.5"))
 
 
+def test_today_counts_the_calls_of_rows_without_a_tenant_too(sql: Session) -> None:
+    sql.as_service()
+    before = status(sql)["today"]
+    book(sql, cost_usd=0.5, created_at="now")
+    book(sql, cost_usd=None, created_at="now")
+    book(sql, status="open", created_at="now")
+    after = status(sql)["today"]
+    grown = {name: after[name] - before[name] for name in before}
+    assert grown == {"calls": 2, "cost_usd": 0.5, "unpriced_calls": 1}
+
+
 def test_days_of_the_ledger_are_those_of_utc(sql: Session) -> None:
     sql.run("set local time zone 'Pacific/Auckland'")
     book(sql, created_at="2001-01-10 23:30+00")
