@@ -34,8 +34,9 @@ class Happened:
 
     def overlaps(self, attempt: Mapping[str, Any]) -> bool:
         """Whether it may have been felt while the attempt ran, by the row."""
-        began, ended = attempt["started_at"].timestamp(), attempt["finished_at"].timestamp()
-        return self.began < ended and (self.ended is None or self.ended + ECHO_S > began)
+        ended = attempt["finished_at"]
+        begins_before_its_end = ended is None or self.began < ended.timestamp()
+        return begins_before_its_end and (self.ended is None or self.ended + ECHO_S > attempt["started_at"].timestamp())
 
 
 class Chaos:

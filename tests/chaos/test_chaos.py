@@ -47,6 +47,6 @@ def test_nothing_is_lost_nor_answered_twice_while_everything_goes_wrong() -> Non
     ],
 )
 def test_it_fails_without(part: str, patience_s: int, claim: str) -> None:
-    code, report = chaos("--faults", "4", "--patience", str(patience_s), "--without", part)
+    code, report = chaos("--faults", "6", "--patience", str(patience_s), "--without", part)
     assert code == 1
     assert any(told.startswith(claim) for told in missed(report)), missed(report)
