@@ -135,6 +135,7 @@ class HintWorker:
                     more_in_ms = await self._step(free)
                 else:
                     more_in_ms = await self._wait_and_step(free, more_in_ms)
+                await asyncio.sleep(0)  # what was given out starts before the next call is made
             except OUTAGES as error:
                 self._has_unheard, more_in_ms = True, 0
                 await self._pause(error)
