@@ -8,7 +8,7 @@ from jobs.decisions.streaming import HOLD_CHARS, safe_prefix, utf16_length
 
 # What must never be shown in halves.
 WHOLE = re.compile(
-    r"!?\[[^\[\]\n]+\]\([^()\s]+\)|<[a-z/][^<>]*>|https?://[^\s<>()\[\]]+|\[\d(?:, \d)*\]|\U0001f468\u200d\U0001f467"
+    r"!?\[[^\[\]\n]+\]\([^()\s]+\)|<[a-z/][^<>]*>|\bhttps?://[^\s<>()\[\]]+|\[\d(?:, \d)*\]|\U0001f468\u200d\U0001f467"
 )
 
 parts = st.sampled_from(
