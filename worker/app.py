@@ -27,13 +27,13 @@ from worker.adapters.knowledge import SupabaseKnowledge
 from worker.adapters.limits import RedisLimits
 from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryKnowledge, MemoryMessageQuota
 from worker.adapters.message_quota import RedisMessageQuota
-from worker.adapters.models import OpenAIChat, OpenAIEmbedder, openai_client
+from worker.adapters.models import Clients, OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.rows import SupabaseRows
 from worker.adapters.tables import SupabaseTables
 from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
 from worker.asking import Asker
-from worker.configuration import LanesSection, WorkerSection
+from worker.configuration import BroadcastSection, LanesSection, WorkerSection
 from worker.drilling import FAULTS, AllClosed, Drilled, FirstFails, NoLedger, NoStream, chains_of, drill
 from worker.environment import current_environment
 from worker.executor import Executor, Timing
@@ -41,6 +41,7 @@ from worker.health import create_internal
 from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.pacing import PacedChat, PacedEmbedder
+from worker.ports import MessageQuota
 from worker.prior import read_predictor
 from worker.prompt_checks import CheckedPrompt, check_prompts
 from worker.queue.arq_queue import ArqQueue
@@ -131,19 +132,11 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(database_connected(environment.SUPABASE_URL, secret_key))
         redis = await stack.enter_async_context(redis_connected(environment.REDIS_URL))
-        clients = {}
-        for provider, access in settings.providers.items():
-            client = openai_client(access.base_url, access.api_key.get_secret_value())
-            clients[provider] = await stack.enter_async_context(client)
-        per_s = configuration.broadcast.messages_per_s
-        alone = MemoryMessageQuota(messages_per_s=per_s)
-        quota = RedisMessageQuota(redis, messages_per_s=per_s, otherwise=alone)
+        clients = await connect_models(stack, settings)
+        quota = quota_of(configuration.broadcast, redis)
         broadcast = await stack.enter_async_context(
             broadcasting(
-                environment.SUPABASE_URL,
-                secret_key,
-                quota=quota,
-                interval_s=configuration.broadcast.interval_s,
+                environment.SUPABASE_URL, secret_key, quota=quota, interval_s=configuration.broadcast.interval_s
             )
         )
         metrics.watch_broadcast(sent=lambda: broadcast.sent, failed=lambda: broadcast.failed)
@@ -189,15 +182,26 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         yield Machine(name, rows, queue, redis, leases, asker, sweeper, metrics)
 
 
+async def connect_models(stack: AsyncExitStack, settings: Settings) -> Clients:
+    """A client for each provider, by its name; closed with the stack."""
+    return {
+        provider: await stack.enter_async_context(openai_client(access.base_url, access.api_key.get_secret_value()))
+        for provider, access in settings.providers.items()
+    }
+
+
+def quota_of(section: BroadcastSection, redis: Any) -> MessageQuota:
+    """The fleet's rate of messages, in Redis; of this process alone while Redis is away."""
+    alone = MemoryMessageQuota(messages_per_s=section.messages_per_s)
+    return RedisMessageQuota(redis, messages_per_s=section.messages_per_s, otherwise=alone)
+
+
 async def drill_fallbacks(settings: Settings) -> AsyncIterator[Drilled]:
     """Each chain of each route as it did its work, its first model failing on purpose. Calls the others' models."""
     routes, memory = settings.as_routes(), MemoryDatabase()
     embedder = HashEmbedder()
     async with AsyncExitStack() as stack:
-        clients = {}
-        for provider, access in settings.providers.items():
-            client = openai_client(access.base_url, access.api_key.get_secret_value())
-            clients[provider] = await stack.enter_async_context(client)
+        clients = await connect_models(stack, settings)
         for route, cause in chains_of(routes):
             world = World(
                 knowledge=MemoryKnowledge(memory, embedding_model=embedder.name),

@@ -20,6 +20,7 @@ DIMENSIONS = 384  # as in the schema: vector(384)
 TEXTS_PER_REQUEST = 64
 CALL_HEADER = "X-Client-Request-Id"  # OpenAI logs it: platform.openai.com/docs/api-reference/debugging-requests
 
+Clients = Mapping[str, AsyncOpenAI]  # by the names of providers
 Chunks = AsyncStream[object]
 END = object()  # of a stream
 
@@ -31,9 +32,9 @@ def openai_client(base_url: str, api_key: str, *, connect_timeout_s: float = 5.0
 
 
 class OpenAIChat:
-    """`jobs.ports.ChatModel`. `clients` by the names of providers."""
+    """`jobs.ports.ChatModel`."""
 
-    def __init__(self, clients: Mapping[str, AsyncOpenAI]) -> None:
+    def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
