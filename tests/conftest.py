@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell ignores it for what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # and what we start would inherit that
     # supabase-py 2.34 passes its PostgREST client options that this client calls deprecated.
     for option in ("timeout", "verify", "proxy"):
         ignored = f"ignore:The '{option}' parameter is deprecated:DeprecationWarning:supabase"
