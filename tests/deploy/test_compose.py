@@ -84,6 +84,7 @@ async def composed(engine: Engine, project: Stack, folder: Path) -> AsyncIterato
             await compose.down()
 
 
+@pytest.mark.containers
 @pytest.mark.timeout(900)
 async def test_three_workers_in_containers_answer_every_row_though_one_is_killed_and_another_restarted(
     engine: Engine, project: Stack, tmp_path: Path

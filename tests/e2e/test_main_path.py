@@ -172,7 +172,7 @@ async def test_a_worker_killed_in_mid_answer_is_replaced_and_one_answer_becomes_
 async def test_the_second_model_answers_when_the_first_is_limited(
     rowcall_stack: Stack, rowcall: Rowcall, model: Model
 ) -> None:
-    await model.fail({"kind": "status", "status": 429, "retry_after_s": 30})
+    await model.fail({"kind": "status", "status": 429, "retry_after_s": 2})
     id = await rowcall.submit({"question": QUESTION})
     updates = await watched(rowcall, id)
     assert_one_answer(rowcall_stack, updates)
