@@ -27,7 +27,7 @@ Key = tuple[str, int]  # a generation's id and its attempt
 class Intervals:
     """How often, at most, calls of one kind begin while traffic lasts. The first after a pause begins at once."""
 
-    claim_s: float = 0.05
+    claim_s: float = 0.08
     open_call_s: float = 0.05
     settle_s: float = 0.1
     checkpoint_s: float = 0.25
