@@ -1,9 +1,12 @@
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from openai import AsyncOpenAI
 
+from tests.local.model_server.running import AT_ONCE, ModelServer, running_model_server
+from worker.adapters.models import openai_client
 from worker.local.resetting import reset_state
 from worker.local.stack import Stack
 from worker.local.wiring import StackConfig
@@ -31,3 +34,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(config) as running:
         yield running
     reset_state(config.state_dir)
+
+
+@pytest.fixture(scope="session")
+def running_models() -> Iterator[ModelServer]:
+    with running_model_server(*AT_ONCE) as server:
+        yield server
+
+
+@pytest.fixture
+def model_server(running_models: ModelServer) -> ModelServer:
+    """With no faults and an empty log."""
+    running_models.forget()
+    return running_models
+
+
+@pytest.fixture
+async def model_client(model_server: ModelServer) -> AsyncIterator[AsyncOpenAI]:
+    async with openai_client(model_server.url, "sk-a-key-of-ours") as client:
+        yield client
