@@ -31,7 +31,7 @@ def chunk_of(data: Any) -> Chunk:
         text = delta.get("content") or ""
         finish, is_refusal = choice.get("finish_reason"), bool(delta.get("refusal"))
         chunk = Chunk(text, finish, is_refusal, usage_of(usage) if usage else None, data.get("model"))
-    except (AttributeError, TypeError, KeyError, IndexError) as error:
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as error:
         raise ValueError(f"no chat completion chunk: {type(error).__name__}") from None
     if not isinstance(text, str):
         raise ValueError(f"no chat completion chunk: its content is a {type(text).__name__}")  # noqa: TRY004 - as above
