@@ -55,7 +55,7 @@ from worker.settings import Settings, load
 from worker.settling import Policy
 from worker.sweeper import Sweeper, Sweeping
 from worker.telemetry import Metrics, configure_logging
-from worker.watching import watch_backlog
+from worker.watching import warn_of_other_models, watch_backlog
 
 log = structlog.get_logger()
 
@@ -77,6 +77,7 @@ class Machine:
 
     name: str
     rows: SupabaseRows
+    knowledge: SupabaseKnowledge
     queue: ArqQueue
     redis: Any  # arq's client: the loop that takes hints wants it
     leases: Leases
@@ -98,14 +99,15 @@ async def run_worker(settings: Settings) -> None:
             watching = asyncio.create_task(watch_backlog(m.queue, m.metrics))
             hearing = asyncio.create_task(hear_cancels(m.redis, m.leases.look_at))
             sweeping = asyncio.create_task(m.sweeper.run(stop))
+            looking = asyncio.create_task(warn_of_other_models(m.knowledge.embedding_models, settings.embedding.model))
             log.info("worker.started", name=m.name, concurrency=section.concurrency)
             try:
                 await hints.work(stop)
                 await sweeping
             finally:
-                for task in (renewing, hearing, watching, sweeping):
+                for task in (renewing, hearing, watching, looking, sweeping):
                     task.cancel()
-                await asyncio.gather(renewing, hearing, watching, sweeping, return_exceptions=True)
+                await asyncio.gather(renewing, hearing, watching, looking, sweeping, return_exceptions=True)
         log.info("worker.stopped", name=m.name)
 
 
@@ -179,7 +181,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         sweeping = Sweeping(**configuration.sweeper.model_dump(), max_backlog=configuration.intake.max_backlog)
         sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, sweeping)
         asker = Asker(settings.table_automations, SupabaseTables(database), queue, otherwise=executor.run)
-        yield Machine(name, rows, queue, redis, leases, asker, sweeper, metrics)
+        yield Machine(name, rows, knowledge, queue, redis, leases, asker, sweeper, metrics)
 
 
 async def connect_models(stack: AsyncExitStack, settings: Settings) -> Clients:

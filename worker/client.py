@@ -158,7 +158,7 @@ class Rowcall:
 
     async def cancel(self, id: str) -> bool:
         """False: it had ended, or is not this user's."""
-        return bool(await answered(self._rowcall.rpc("cancel_generation", {"id": id})))
+        return bool(await self._call("cancel_generation", id=id))
 
     async def put_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Writes documents, known by their source: new ones, and those that changed, are ingested.
@@ -166,9 +166,18 @@ class Rowcall:
         `id`, `source` and `generation_id` of each; that generation's status is the document's.
         """
         table = self._rowcall.table("documents")
-        written = await rows(table.upsert([dict(document) for document in documents], on_conflict="user_id,source"))
+        values = [dict(document) for document in documents]
+        written = await rows(table.upsert(values, on_conflict="user_id,source").select("id"))
         ids = [row["id"] for row in written]
         return await rows(table.select("id, source, generation_id").in_("id", ids))
+
+    async def known_documents(self, sources: Sequence[str]) -> list[dict[str, Any]]:
+        """The user's own documents of those sources, without their content: see `known_documents` in SQL."""
+        return list(await self._call("known_documents", sources=list(sources)))
+
+    async def ingest_again(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Ingests own documents once more that did not change; answers as `put_documents`."""
+        return list(await self._call("ingest_again", documents=list(ids))) if ids else []
 
     async def wait_all(self, ids: Iterable[str], *, poll_s: float = 0.5) -> dict[str, dict[str, Any]]:
         """The rows of all generations, by id, once every one has ended. Polls: for many rows at once."""
@@ -187,6 +196,9 @@ class Rowcall:
             query = self._rowcall.table("generations").select("*").in_("id", page).in_("status", sorted(TERMINAL))
             ended |= {row["id"]: row for row in await rows(query)}
         return ended
+
+    async def _call(self, function: str, **arguments: Any) -> Any:
+        return await answered(self._rowcall.rpc(function, arguments))
 
     @property
     def _rowcall(self) -> AsyncPostgrestClient:
@@ -214,8 +226,11 @@ async def _sign_in(supabase: AsyncClient, email: str, password: str, *, sign_up:
 
 
 async def _sign_up(supabase: AsyncClient, email: str, password: str) -> None:
+    """Makes the user where there is none. Two who do it at once are told apart by the database: to one of them Auth
+    answers 500, and the sign-in that follows finds the other's user. Had Auth another trouble, it fails too.
+    """
     try:
         await supabase.auth.sign_up({"email": email, "password": password})
     except AuthApiError as error:
-        if error.code not in ALREADY_THERE:
+        if error.code not in ALREADY_THERE and error.status != httpx.codes.INTERNAL_SERVER_ERROR:
             raise

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from worker.client import Rowcall
-from worker.documents import Ingested, Progress, ingest_paths
+from worker.documents import ingest_paths
+from worker.ingests import Ingested, Progress
 from worker.terminal import show_answer
 
 
@@ -48,33 +49,39 @@ async def ask(
 
 async def ingest_files(account: Account, paths: Sequence[Path], *, as_json: bool) -> bool:
     """Whether all of them can be searched now."""
-    console = Console(quiet=as_json)
-    try:
-        async with account.client() as rowcall:
-            with progress_bar(Console(stderr=True, quiet=as_json)) as report:
-                ingested = await ingest_paths(rowcall, paths, report)
-    except asyncio.CancelledError:
-        console.print("stopped: what is written is ingested all the same; the same command goes on with the rest")
-        raise
+    async with account.client() as rowcall:
+        with progress_bar(Console(stderr=True, quiet=as_json)) as report:
+            ingested = await ingest_paths(rowcall, paths, report)
+    return show_ingested(ingested, as_json=as_json)
+
+
+def show_ingested(ingested: Sequence[Ingested], *, as_json: bool) -> bool:
+    """Whether all of them can be searched."""
     if as_json:
         json.dump([asdict(i) for i in ingested], sys.stdout, indent=2)
         sys.stdout.write("\n")
-    for document in ingested:
-        console.print(_line(document), highlight=False, soft_wrap=True)
+    else:
+        for document in ingested:
+            Console().print(_line(document), highlight=False, soft_wrap=True)
     return all(i.status == "succeeded" for i in ingested)
 
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Shown while the block runs, in a terminal; nothing of it stays."""
+    """Shown while the ingest in the block runs, in a terminal. Nothing of it stays; of one that is stopped, a word."""
     columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("ingested"), TimeRemainingColumn())
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("ingest", total=None)
-        yield lambda progress: bars.update(task, total=progress.found, completed=progress.ended)
+    try:
+        with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+            task = bars.add_task("ingest", total=None)
+            yield lambda progress: bars.update(task, total=progress.found, completed=progress.ended)
+    except asyncio.CancelledError:
+        console.print("stopped: what is written is ingested all the same; the same command goes on with the rest")
+        raise
 
 
 def _line(document: Ingested) -> str:
     if document.problem:
         return f"[red]{document.status:9}[/red] {escape(document.source)}: {document.problem}"
     chunks = f"{document.chunks} chunk{'' if document.chunks == 1 else 's'}"
-    return f"[green]{document.status:9}[/green] {escape(document.source)} · {chunks}"
+    status = "unchanged" if document.unchanged else document.status
+    return f"[green]{status:9}[/green] {escape(document.source)} · {chunks}"

@@ -25,6 +25,7 @@ from worker.reports import dead_report, finding_report, status_report, usage_rep
 
 SUMS = ("calls", "failed", "abandoned", "unpriced", "tokens_in", "tokens_cached", "tokens_out", "cost_usd")
 PAGE = 500  # rows in one call of replay or prune
+Backlog = Callable[[], Awaitable[Mapping[str, Any] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Operator:
     secret_key: str = field(repr=False)
     origin: str
     redis_url: str | None = field(default=None, repr=False)  # where the fleet's queue is, if this machine reaches it
+    embedding_model: str | None = None  # of questions, as configured; None: there is no rowcall.toml here
 
     @property
     def project(self) -> str:
@@ -92,7 +94,7 @@ async def show_drill(drilled: AsyncIterator[Drilled], *, as_json: bool) -> bool:
 
 async def show_status(operator: Operator, window_s: float, *, as_json: bool) -> bool:
     async with operator.connected() as operations, watched_queue(operator.redis_url) as queue:
-        status = {**await operations.status(window_s), "queue": await queue()}
+        status = await look(operator, operations, window_s, queue)
     _print(status, as_json=as_json, shown=lambda console: console.print(status_report(status, operator.project)))
     return True
 
@@ -103,7 +105,7 @@ async def watch_status(operator: Operator, window_s: float, every_s: float, *, a
         with Live(screen=True) if not as_json else nullcontext() as live:
             while True:
                 try:
-                    status, problem = {**await operations.status(window_s), "queue": await queue()}, None
+                    status, problem = await look(operator, operations, window_s, queue), None
                 except RequestRefused as error:
                     status, problem = {}, str(error)
                 if live is None:
@@ -114,8 +116,14 @@ async def watch_status(operator: Operator, window_s: float, every_s: float, *, a
                 await asyncio.sleep(every_s)
 
 
+async def look(operator: Operator, operations: Operations, window_s: float, queue: Backlog) -> dict[str, Any]:
+    """What the database says, what stands in Redis, and how questions are embedded."""
+    said = await operations.status(window_s)
+    return {**said, "queue": await queue(), "embedding_model": operator.embedding_model}
+
+
 @asynccontextmanager
-async def watched_queue(redis_url: str | None) -> AsyncIterator[Callable[[], Awaitable[Mapping[str, Any] | None]]]:
+async def watched_queue(redis_url: str | None) -> AsyncIterator[Backlog]:
     """Tells what stands in Redis: its backlog, or the problem; None where no address is known."""
     if redis_url is None:
         yield _nothing

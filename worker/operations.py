@@ -63,6 +63,16 @@ class Operations:
         """Rows deleted, by table: what is older than `rowcall.retention` keeps, at most `max_rows` of each table."""
         return {row["table_name"]: row["deleted"] for row in await self._call("prune_v1", {"max_rows": max_rows})}
 
+    async def documents_to_reembed(self, embedding_model: str) -> int:
+        """Those with a chunk of another model than this one, or of none."""
+        return int(await self._call("documents_to_reembed_v1", {"embedding_model": embedding_model}))
+
+    async def reembed(self, embedding_model: str, after: str, max_rows: int) -> Sequence[Mapping[str, Any]]:
+        """A page of them in the order of their ids, after that one, each with a new ingest or the one that runs."""
+        page = {"embedding_model": embedding_model, "after": after, "max_rows": max_rows}
+        found: Sequence[Mapping[str, Any]] = await self._call("reembed_documents_v1", page)
+        return found
+
     async def automations(self) -> Sequence[Mapping[str, Any]]:
         """The triggers that fill columns: see `automations_v1`."""
         found: Sequence[Mapping[str, Any]] = await self._call("automations_v1", {})

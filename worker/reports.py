@@ -16,18 +16,20 @@ SHOWN_WORKERS = 5
 
 
 def status_report(status: Json, project: str) -> RenderableType:
+    """`status`: of `status_v1`, with `queue` and `embedding_model`, each None where it is not known here."""
     head = Table.grid(padding=(0, 2))
     head.add_column(style="dim")
     head.add_column()
     head.add_row("project", escape(project))
     head.add_row("at", _moment(status["at"]))
     head.add_row("workers", _workers(status["workers"]))
-    if status.get("queue") is not None:
+    if status["queue"] is not None:
         head.add_row("redis", _backlog(status["queue"]))
     head.add_row(_span(status["window_s"]), _endings(status["ended"], status["codes"]))
     head.add_row("today", _spent(status["today"]))
     head.add_row("vectors", escape(", ".join(status["embedding_models"])) or "[dim]none stored[/dim]")
-    advice = [f"[yellow]![/yellow] {line}" for line in advised(status)]
+    lines = [*advised(status), *unfindable(status["embedding_model"], status["embedding_models"])]
+    advice = [f"[yellow]![/yellow] {line}" for line in lines]
     return Group(head, "", _open_rows(status["open"]), *advice)
 
 
@@ -39,11 +41,19 @@ def advised(status: Json) -> list[str]:
         lines.append(f"a row is due for {_duration(oldest_s)} and no worker holds any: does `rowcall worker` run?")
     if status["lost_leases"]:
         lines.append(f"{status['lost_leases']} attempts have lost their worker; the sweeper hands their rows out again")
-    if len(status["embedding_models"]) > 1:
-        lines.append("chunks of several embedding models are stored: a question finds those of one only")
     if status["today"]["unpriced_calls"]:
         lines.append("some calls have no known price, so no budget counts them: see \\[prices] in rowcall.toml")
     return lines
+
+
+def unfindable(configured: str | None, stored: Sequence[str]) -> list[str]:
+    """What no question finds, since its vectors are of another model than the question's. None: that is not known."""
+    others = [model for model in stored if model != configured]
+    if configured is None:
+        several = "chunks of several embedding models are stored: a question finds those of one only"
+        return [several] if len(stored) > 1 else []
+    unfound = f"questions are embedded by {escape(configured)} and find no chunk of {escape(', '.join(others))}"
+    return [f"{unfound}: `rowcall ingest --reembed`"] if others else []
 
 
 def usage_report(lines: Sequence[Json], by: Sequence[str]) -> RenderableType:

@@ -140,9 +140,21 @@ class Settings(Section):
         }
 
 
+def embedding_model(environ: Mapping[str, str]) -> str:
+    """The model that a question is embedded by. Raises ConfigurationError as `load`, and wants no secret."""
+    if environ.get("ROWCALL_LOCAL_MODEL_URL"):
+        return LOCAL_EMBEDDING_MODEL
+    path = config_path(environ)
+    return _checked(Configuration, _read(path), str(path)).embedding.model
+
+
+def config_path(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("ROWCALL_CONFIG", "rowcall.toml"))
+
+
 def load(environ: Mapping[str, str]) -> Settings:
     """Settings from the environment and from the file that ROWCALL_CONFIG names (default: rowcall.toml here)."""
-    path = Path(environ.get("ROWCALL_CONFIG", "rowcall.toml"))
+    path = config_path(environ)
     configuration = _checked(Configuration, _read(path), str(path))
     keys = (provider.api_key_env for provider in configuration.providers.values())
     try:

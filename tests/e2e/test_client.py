@@ -1,5 +1,6 @@
 """The Python client when connections die: no character is lost, none comes twice."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.e2e.conftest import Model
 from tests.forwarding import Forward
-from worker.client import Delta, NotAnswered, Rowcall
+from worker.client import Delta, NotAnswered, RequestRefused, Rowcall
 from worker.local.stack import Stack
 
 QUESTION = "What is the airspeed velocity of an unladen swallow?"
@@ -135,3 +136,18 @@ async def test_the_secret_key_speaks_as_the_project_itself(rowcall_stack: Stack)
     assert_whole(deltas)
     assert deltas[-1].row is not None
     assert deltas[-1].row["user_id"] is None
+
+
+async def test_of_several_who_sign_the_same_user_up_at_once_each_is_signed_in(stack: Stack) -> None:
+    account = {"email": f"{uuid4().hex}@example.com", "password": "correct horse"}
+
+    async def user_id() -> str:
+        async with Rowcall.signed_in(stack.url, stack.publishable_key, sign_up=True, **account) as client:
+            session = await client.supabase.auth.get_session()
+            assert session is not None
+            return session.user.id
+
+    assert len(set(await asyncio.gather(*(user_id() for _ in range(6))))) == 1
+    account["password"] = "another"
+    with pytest.raises(RequestRefused, match="Invalid login credentials"):
+        await user_id()

@@ -1,15 +1,21 @@
 """Many files, as `rowcall ingest` writes them."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from worker import documents
+from worker import documents, ingests, reembedding
 from worker.client import Rowcall
-from worker.documents import Progress, ingest_paths
+from worker.documents import PAGE_BYTES, ingest_paths
+from worker.ingests import Progress, silent
 from worker.local.stack import Stack
+from worker.operating import Operator
+from worker.reembedding import reembed
+from worker.settings import LOCAL_EMBEDDING_MODEL
 
 FILES = 7
 
@@ -18,14 +24,14 @@ FILES = 7
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Seven files, of which two are written at once and no more than three wait."""
     monkeypatch.setattr(documents, "PAGE", 2)
-    monkeypatch.setattr(documents, "MOST_PENDING", 3)
+    monkeypatch.setattr(ingests, "MOST_PENDING", 3)
     (tmp_path / "birds").mkdir()
     for number in range(FILES):
         (tmp_path / "birds" / f"{number}.md").write_text(f"# Bird {number}\n\nIt flies {number} metres per second.\n")
     return tmp_path / "birds"
 
 
-def ingests(stack: Stack, user_id: str) -> int:
+def made(stack: Stack, user_id: str) -> int:
     with psycopg.connect(stack.admin_db_url) as connection:
         query = "select count(*) from rowcall.generations where kind = 'ingest' and user_id = %s"
         row = connection.execute(query, (user_id,)).fetchone()
@@ -63,6 +69,96 @@ async def test_an_ingest_that_was_stopped_goes_on_and_does_nothing_twice(
     with pytest.raises(asyncio.CancelledError):
         await running
     user = await user_of(rowcall)
-    assert 1 + 2 < ingests(rowcall_stack, user) < 1 + FILES
+    assert 1 + 2 < made(rowcall_stack, user) < 1 + FILES
     assert {i.status for i in await ingest_paths(rowcall, [folder])} == {"succeeded"}
-    assert ingests(rowcall_stack, user) == 1 + FILES  # the fixture has ingested one document of this user before
+    assert made(rowcall_stack, user) == 1 + FILES  # the fixture has ingested one document of this user before
+
+
+async def test_what_did_not_change_is_not_sent_again(
+    rowcall: Rowcall, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ingest_paths(rowcall, [folder])
+    sent: list[str] = []
+    put_documents = rowcall.put_documents
+
+    async def noting(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        sent.extend(document["source"] for document in documents)
+        return await put_documents(documents)
+
+    monkeypatch.setattr(rowcall, "put_documents", noting)
+    (folder / "3.md").write_text("# Bird 3\n\nIt does not fly.\n")
+    (folder / "4.md").rename(folder / "4.txt")
+    again = await ingest_paths(rowcall, [folder])
+    assert sent == ["birds/3.md", "birds/4.txt"]
+    assert {i.status for i in again} == {"succeeded"}
+    assert [i.source for i in again if not i.unchanged] == sent
+
+
+async def test_an_ingest_that_failed_is_tried_again(rowcall_stack: Stack, rowcall: Rowcall, folder: Path) -> None:
+    await ingest_paths(rowcall, [folder])
+    user = await user_of(rowcall)
+    with psycopg.connect(rowcall_stack.admin_db_url) as connection:
+        connection.execute(
+            "update rowcall.documents set ingested_revision = null where user_id = %s and source = 'birds/2.md'",
+            (user,),
+        )
+        connection.execute("delete from rowcall.generations where user_id = %s and kind = 'ingest'", (user,))
+    again = await ingest_paths(rowcall, [folder])
+    assert [i.source for i in again if not i.unchanged] == ["birds/2.md"]
+    assert {i.status for i in again} == {"succeeded"}
+    assert made(rowcall_stack, user) == 1
+
+
+async def test_a_file_that_the_project_refuses_stops_no_other(rowcall: Rowcall, folder: Path) -> None:
+    (folder / "4.txt").write_text("x" * (5 << 20))
+    (folder / "5.txt").write_bytes(b"a zero \0 byte")
+    ingested = {i.source: i for i in await ingest_paths(rowcall, [folder])}
+    refused = {source: i.problem or "" for source, i in ingested.items() if i.status != "succeeded"}
+    assert refused.keys() == {"birds/4.txt", "birds/5.txt"}
+    assert "more than the limit of 4194304" in refused["birds/4.txt"]
+    assert "(22" in refused["birds/5.txt"]  # Postgres' class of codes for data that it cannot hold
+
+
+async def test_large_files_are_written_in_pages_that_a_request_holds(
+    rowcall: Rowcall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    put_documents = rowcall.put_documents
+
+    async def noting(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        sizes.append(sum(len(document["content"]) for document in documents))
+        return await put_documents(documents)
+
+    monkeypatch.setattr(rowcall, "put_documents", noting)
+    (tmp_path / "large").mkdir()
+    blank = " " * (PAGE_BYTES // 2)  # what is not text costs no embedding
+    for number in range(3):
+        (tmp_path / "large" / f"{number}.txt").write_text(f"Bird {number} flies.{blank}")
+    (tmp_path / "large" / "3.txt").write_text(f"Bird 3 flies.{blank}{blank}{blank}")
+    ingested = await ingest_paths(rowcall, [tmp_path / "large"])
+    assert [i.status for i in ingested] == ["succeeded"] * 4
+    assert len(sizes) == 4
+    assert max(sizes[:3]) <= PAGE_BYTES < sizes[3]
+
+
+async def test_documents_of_another_model_are_embedded_anew(
+    rowcall_stack: Stack, rowcall: Rowcall, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reembedding, "PAGE", 2)
+    await ingest_paths(rowcall, [folder])
+    user = await user_of(rowcall)
+    operator = Operator(rowcall_stack.url, rowcall_stack.secret_key, "the test")
+    assert await reembed(operator, LOCAL_EMBEDDING_MODEL, silent) == ()
+    with psycopg.connect(rowcall_stack.admin_db_url) as connection:
+        changed = connection.execute(
+            """update rowcall.chunks c set embedding_model = 'of yesterday' from rowcall.documents d
+                where d.id = c.document_id and d.user_id = %s and d.source between 'birds/1.md' and 'birds/5.md'""",
+            (user,),
+        )
+        assert changed.rowcount == 5
+    told: list[Progress] = []
+    ingested = await reembed(operator, LOCAL_EMBEDDING_MODEL, told.append)
+    assert sorted((i.source, i.status) for i in ingested) == [(f"birds/{n}.md", "succeeded") for n in range(1, 6)]
+    assert told[-1] == Progress(found=5, written=5, ended=5)
+    assert await reembed(operator, LOCAL_EMBEDDING_MODEL, silent) == ()
+    assert made(rowcall_stack, user) == 1 + FILES + 5

@@ -128,6 +128,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "context_v1": WORKER,
     "read_document_v1": WORKER,
     "store_chunks_v1": WORKER,
+    "ingest_anew": WORKER,
     # the operator
     "embedding_models_v1": WORKER,
     "examine_v1": WORKER,
@@ -136,15 +137,21 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "webhook_response_v1": WORKER,
     "status_v1": WORKER,
     "usage_v1": WORKER,
+    "reembed_documents_v1": WORKER,
+    "documents_to_reembed_v1": WORKER,
     # the owner of a row
     "cancel_generation": OWNER,
     "delete_generation": OWNER,
+    # the owner of a document
+    "known_documents": OWNER | WORKER,
+    "ingest_again": OWNER,
     # policies on realtime.messages
     "topic_generation": frozenset(API_ROLES),
 }
 
 DEFINERS = {
     "check_generation", "check_limits", "check_document", "ingest_inserted", "ingest_changed", "fill_target",
+    "ingest_anew", "ingest_again",
     "cancel_generation", "delete_generation", "send_webhook", "notify_inserted",
     "generate", "notify_automatic", "automations_v1", "try_automation_v1", "ask_for_row_v1",
     "examine_v1", "probe_webhook_v1", "webhook_response_v1",

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from worker.reports import advised, dead_report, dollars, status_report, usage_report
+from worker.reports import advised, dead_report, dollars, status_report, unfindable, usage_report
 
 STATUS: dict[str, Any] = {
     "at": "2026-11-25T22:24:06.744689+00:00",
@@ -19,6 +19,8 @@ STATUS: dict[str, Any] = {
     "lost_leases": 0,
     "today": {"calls": 4, "cost_usd": 0.25, "unpriced_calls": 0},
     "embedding_models": ["a"],
+    "embedding_model": "a",
+    "queue": None,
 }
 LINE = {"model": "m", "calls": 1, "failed": 0, "abandoned": 0, "unpriced": 0, "tokens_in": 1, "tokens_cached": 0,
         "tokens_out": 2, "cost_usd": 0.5}  # fmt: skip
@@ -43,13 +45,34 @@ def test_a_status_fits_a_terminal_of_80_columns() -> None:
     [
         ({}, "does `rowcall worker` run?"),
         ({"lost_leases": 2}, "2 attempts have lost their worker"),
-        ({"embedding_models": ["a", "b"]}, "several embedding models"),
         ({"today": {"calls": 1, "cost_usd": 0, "unpriced_calls": 1}}, "no known price"),
     ],
 )
 def test_a_status_says_what_to_look_at(change: dict[str, Any], says: str) -> None:
     assert any(says in line for line in advised(STATUS | change))
     assert says in printed(status_report(STATUS | change, "p")).replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("configured", "stored", "says"),
+    [
+        ("a", ["a"], []),
+        ("a", [], []),
+        (None, ["b"], []),
+        (None, ["b", "c"], ["several embedding models"]),
+        ("a", ["a", "b", "[c]"], ["no chunk of b, \\[c]: `rowcall ingest --reembed`"]),
+        ("a", ["b"], ["no chunk of b: `rowcall ingest --reembed`"]),
+    ],
+)
+def test_a_status_says_which_chunks_no_question_finds(
+    configured: str | None, stored: list[str], says: list[str]
+) -> None:
+    lines = unfindable(configured, stored)
+    assert len(lines) == len(says)
+    assert all(expected in line for expected, line in zip(says, lines, strict=True))
+    status = STATUS | {"embedding_model": configured, "embedding_models": stored}
+    text = " ".join(printed(status_report(status, "p")).split())
+    assert all(line.replace("\\[", "[") in text for line in lines)
 
 
 def test_what_stands_in_redis_is_shown_where_it_is_known() -> None:

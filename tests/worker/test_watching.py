@@ -1,11 +1,19 @@
 import asyncio
 
+import psycopg
+from structlog.testing import capture_logs
+
+from jobs.errors import Retryable
+from jobs.ports import ModelName
 from tests.waiting import async_until
 from tests.worker.queue_contract import hint
+from worker.adapters.database import connected
+from worker.adapters.knowledge import SupabaseKnowledge
 from worker.adapters.memory import MemoryQueue
+from worker.local.stack import Stack
 from worker.ports import Backlog, LaneBacklog
 from worker.telemetry import Metrics
-from worker.watching import watch_backlog
+from worker.watching import warn_of_other_models, watch_backlog
 
 
 def shown(metrics: Metrics, name: str, lane: str = "interactive") -> float | None:
@@ -38,3 +46,40 @@ def test_an_autoscaler_sees_how_much_work_waits_in_seconds() -> None:
     assert shown(metrics, "work_seconds", "bulk") == 300.0
     assert (shown(metrics, "oldest_seconds", "bulk"), shown(metrics, "running", "bulk")) == (33.0, 50.0)
     assert metrics.registry.get_sample_value("rowcall_queue_scheduled") == 7.0
+
+
+async def stored() -> list[str]:
+    return ["a", "b"]
+
+
+async def away() -> list[str]:
+    raise Retryable("database.unreachable", "gone")
+
+
+async def test_a_worker_says_at_start_which_vectors_no_question_finds() -> None:
+    with capture_logs() as logs:
+        await warn_of_other_models(stored, "a")
+    assert logs == [{"event": "embedding.mismatch", "log_level": "warning", "configured": "a", "stored": ["b"]}]
+
+
+async def test_a_database_that_is_away_keeps_no_worker_from_starting() -> None:
+    with capture_logs() as logs:
+        await warn_of_other_models(away, "a")
+    assert logs == [{"event": "embedding.unchecked", "log_level": "warning", "code": "database.unreachable"}]
+
+
+async def test_the_stored_models_are_read_from_the_project(stack: Stack) -> None:
+    with psycopg.connect(stack.admin_db_url) as connection:
+        connection.execute(
+            """with made as (insert into rowcall.documents (source, content) values ('watched', 'text') returning id)
+               insert into rowcall.chunks (document_id, revision, ordinal, content, start_char, end_char, tokens,
+                                           content_hash, embedding, embedding_model)
+               select id, 1, 0, 'text', 0, 4, 1, 'h', array_fill(1::real, array[384])::extensions.vector,
+                      'watched-model'
+                 from made"""
+        )
+    async with connected(stack.url, stack.secret_key) as database:
+        knowledge = SupabaseKnowledge(database, embedding_model=ModelName("p", "m"))
+        assert "watched-model" in await knowledge.embedding_models()
+    with psycopg.connect(stack.admin_db_url) as connection:
+        connection.execute("delete from rowcall.documents where source = 'watched'")

@@ -41,6 +41,12 @@ class SupabaseKnowledge:
         row = await self._database.call("read_document_v1", {"generation_id": work.id, "attempt": work.attempt})
         return None if row is None else document_of(row)
 
+    async def embedding_models(self) -> list[str]:
+        """The models whose vectors are stored, of anybody's chunks."""
+        answered = await self._database.call("embedding_models_v1", {})
+        # A set of plain values: PostgREST answers them bare, @supabase/lite under the function's name.
+        return [next(iter(row.values())) if isinstance(row, dict) else row for row in answered]
+
     async def store_chunks(self, work: Work, document: Document, chunks: Sequence[NewChunk], *, is_last: bool) -> None:
         arguments = {
             "generation_id": work.id,

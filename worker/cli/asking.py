@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.ending import act
+from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import STATE, JsonOption, StateOption
-from worker.cli.projects import account
+from worker.cli.projects import account, operator
 
 
 class Quality(StrEnum):
@@ -18,15 +18,29 @@ class Quality(StrEnum):
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(exists=True, help="files, or folders of files")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATH…]", exists=True, help="files, or folders of files")
+    ] = None,
     *,
+    reembed: Annotated[
+        bool, typer.Option("--reembed", help="instead: all documents that another embedding model has embedded")
+    ] = False,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Writes files into documents and waits until they can be searched. Files that did not change make no work."""
-    from worker.commands import ingest_files
+    """Writes files into documents and waits until they can be searched. Files that did not change make no work.
 
-    act(ingest_files(account(state), paths, as_json=as_json))
+    What was stopped goes on when the command is given again. --reembed is for operators, after a change of the
+    embedding model in rowcall.toml: it takes the documents of all users.
+    """
+    from worker.commands import ingest_files
+    from worker.reembedding import reembed_documents
+
+    if bool(paths) == reembed:
+        fail("name files or folders, or give --reembed alone", ExitCode.USAGE)
+    if paths:
+        act(ingest_files(account(state), paths, as_json=as_json))
+    act(reembed_documents(operator(state), as_json=as_json))
 
 
 def ask(

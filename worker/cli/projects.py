@@ -63,7 +63,19 @@ def operator(state: Path) -> "Operator":
 
     chosen = chosen_project(state)
     url, key = _required(chosen, OPERATOR, state)
-    return Operator(url, key, chosen.origin, chosen.environ.get("REDIS_URL"))
+    return Operator(url, key, chosen.origin, chosen.environ.get("REDIS_URL"), _embedding_model(chosen))
+
+
+def _embedding_model(chosen: Chosen) -> str | None:
+    """Of questions; None where there is no rowcall.toml to say so."""
+    from worker.settings import ConfigurationError, config_path, embedding_model
+
+    if not chosen.environ.get("ROWCALL_LOCAL_MODEL_URL") and not config_path(chosen.environ).exists():
+        return None
+    try:
+        return embedding_model(chosen.environ)
+    except ConfigurationError as error:
+        fail(str(error), ExitCode.CONFIGURATION)
 
 
 def embedded_db_url(state: Path) -> str:

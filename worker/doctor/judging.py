@@ -16,7 +16,16 @@ Json = Mapping[str, Any]
 
 # What clients call themselves, or triggers and policies in their name. Everything else in the schema is the worker's.
 OPEN_TO_CLIENTS = frozenset(
-    {"tenant_of", "claims_for", "runs_for_client", "topic_generation", "cancel_generation", "delete_generation"}
+    {
+        "tenant_of",
+        "claims_for",
+        "runs_for_client",
+        "topic_generation",
+        "cancel_generation",
+        "delete_generation",
+        "known_documents",
+        "ingest_again",
+    }
 )
 CLOCK_NOTE_S = 2.0
 OLDEST_VECTOR = (0, 8)  # iterative scans: without them a filtered search by index returns too few rows
@@ -279,7 +288,7 @@ def judge_embedding(configured: str, stored: AbstractSet[str]) -> Finding:
         return problem(
             "embedding model",
             f"rowcall.toml says {configured}, and chunks were embedded by {others}: no question finds those",
-            f"set [embedding] model to {others}; or delete those documents and ingest them again",
+            f"`rowcall ingest --reembed` embeds them anew; or set [embedding] model to {others}",
         )
     return good("embedding model", f"{configured}, as stored" if stored else f"{configured}; nothing is stored yet")
 

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from worker.client import Rowcall
-from worker.documents import Ingested, ingest_paths
+from worker.documents import ingest_paths
+from worker.ingests import Ingested
 from worker.local.stack import Stack
 from worker.local.wiring import StackConfig
 from worker.terminal import Shown, show_answer

@@ -210,7 +210,7 @@ FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
         lambda p: p.redis("appendonly", "no", "yes"), "redis", "note", "append-only", "appendonly yes"),
     "chunks were embedded by another model": (
         lambda p: p.sql(OTHER_MODEL, "delete from rowcall.documents where source = 'of-another-model'"),
-        "embedding model", "problem", "text-embedding-old", "ingest them again"),
+        "embedding model", "problem", "text-embedding-old", "rowcall ingest --reembed"),
     "the model server is down": (
         lambda p: p.without("models"), "provider local", "problem", "does not answer", "base_url"),
     "the vocabulary is missing": (a_damaged_vocabulary, "vocabulary", "problem", "No such file", "worker/weights/"),
