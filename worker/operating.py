@@ -12,12 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from worker.client import RequestRefused
 from worker.doctor.findings import Finding, Level
 from worker.drilling import Drilled
-from worker.operations import Operations
+from worker.operations import Operations, Replayed
 from worker.ports import QueueUnavailable
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.connecting import connected as redis_connected
@@ -165,7 +166,7 @@ async def show_dead(operator: Operator, *, code: str | None, max_rows: int, as_j
 
     def shown(console: Console) -> None:
         console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
-        console.print(dead_report(rows) if rows else "no row has failed", soft_wrap=True)
+        console.print(dead_report(rows) if rows else "no row has failed or was refused")
         if len(rows) == max_rows:
             console.print(f"[dim]the latest {max_rows}; --limit shows more[/dim]")
 
@@ -174,30 +175,27 @@ async def show_dead(operator: Operator, *, code: str | None, max_rows: int, as_j
 
 
 async def replay(operator: Operator, ids: Sequence[str], *, code: str | None, as_json: bool) -> bool:
-    """Those rows, or all that ended with that code until now. False: one of the ids could not be replayed."""
-    replayed: list[str] = []
+    """Those rows, or all of the dead with that code until now. False: one of them could not be replayed."""
+    made: list[Replayed] = []
     async with operator.connected() as operations:
         if code is None:
             for page in (ids[first : first + PAGE] for first in range(0, len(ids), PAGE)):
-                replayed += await operations.replay(page)
+                made += await operations.replay(page)
         else:
-            now = datetime.now(UTC)
-            while page := await operations.replay_dead(code, now, PAGE):
-                replayed += page
-    untouched = [id for id in ids if id not in set(replayed)]
-    _print_moved(
-        operator, "replayed", replayed, untouched, "it has not ended, has succeeded, or does not exist", as_json=as_json
-    )
-    return not untouched
+            made += [row async for row in operations.replay_dead(code, datetime.now(UTC), PAGE)]
+    by_outcome = {name: [row.id for row in made if row.outcome == name] for name in ("replayed", "filled")}
+    problems = {row.id: row.problem or "" for row in made if row.outcome is None}
+    _print_moved(operator, by_outcome, "replayed", problems, as_json=as_json)
+    return not problems
 
 
 async def cancel(operator: Operator, ids: Sequence[str], *, as_json: bool) -> bool:
     """False: one of them had ended, or does not exist."""
     async with operator.connected() as operations:
         canceled = await operations.cancel(ids)
-    untouched = [id for id in ids if id not in set(canceled)]
-    _print_moved(operator, "canceled", canceled, untouched, "it has ended, or does not exist", as_json=as_json)
-    return not untouched
+    problems = {id: "it has ended, or does not exist" for id in ids if id not in set(canceled)}
+    _print_moved(operator, {"canceled": canceled}, "canceled", problems, as_json=as_json)
+    return not problems
 
 
 async def prune(operator: Operator, *, as_json: bool) -> bool:
@@ -222,15 +220,28 @@ async def prune(operator: Operator, *, as_json: bool) -> bool:
 
 
 def _print_moved(
-    operator: Operator, verb: str, moved: Sequence[str], untouched: Sequence[str], reason: str, *, as_json: bool
+    operator: Operator,
+    moved: Mapping[str, Sequence[str]],
+    verb: str,
+    problems: Mapping[str, str],
+    *,
+    as_json: bool,
 ) -> None:
+    """`moved`: ids by what was done to them; `problems`: by id, why that was not possible."""
+
     def shown(console: Console) -> None:
         console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
-        for id in untouched:
-            console.print(f"[yellow]not {verb}[/yellow] {id}: {reason}", soft_wrap=True, highlight=False)
-        console.print(f"{len(moved)} {verb}")
+        for id, problem in problems.items():
+            console.print(f"[yellow]not {verb}[/yellow] {id}", highlight=False)
+            console.print(Padding(escape(problem), (0, 0, 0, 2)))
+        console.print(" · ".join(f"{len(ids)} {name}" for name, ids in moved.items() if ids or name == verb))
 
-    _print({verb: list(moved), f"not_{verb}": list(untouched)}, as_json=as_json, shown=shown)
+    as_lists = {name: list(ids) for name, ids in moved.items()}
+    _print(
+        {**as_lists, f"not_{verb}": [{"id": id, "problem": problem} for id, problem in problems.items()]},
+        as_json=as_json,
+        shown=shown,
+    )
 
 
 def _print(value: Any, *, as_json: bool, shown: Callable[[Console], None]) -> None:

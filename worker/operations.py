@@ -4,8 +4,9 @@ project's own tables what an automation would ask.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 from postgrest import APIError, AsyncPostgrestClient
@@ -13,6 +14,19 @@ from postgrest import APIError, AsyncPostgrestClient
 from worker.client import RequestRefused
 
 REQUEST_TIMEOUT_S = 65.0  # usage_v1 may take 60
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of a row that was to be replayed: it runs again, the kept answer filled its column, or a problem."""
+
+    id: str
+    outcome: Literal["replayed", "filled"] | None
+    problem: str | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        return cls(row["id"], row["outcome"], row["problem"])
 
 
 class Operations:
@@ -41,19 +55,22 @@ class Operations:
         return found
 
     async def dead(self, *, code: str | None, max_rows: int) -> Sequence[Mapping[str, Any]]:
-        """Failed rows, the latest first: see `dead_generations_v1`."""
+        """Rows that want a person, the latest first: see `dead_generations_v2`."""
         arguments = {"code": code, "max_rows": max_rows}
-        found: Sequence[Mapping[str, Any]] = await self._call("dead_generations_v1", arguments)
+        found: Sequence[Mapping[str, Any]] = await self._call("dead_generations_v2", arguments)
         return found
 
-    async def replay(self, ids: Sequence[str]) -> Sequence[str]:
-        """Those that run again: they had ended, and not well."""
-        return await self._ids("replay_generations_v1", {"ids": list(ids)})
+    async def replay(self, ids: Sequence[str]) -> Sequence[Replayed]:
+        """What became of each."""
+        return [Replayed.of(row) for row in await self._call("replay_generations_v2", {"ids": list(ids)})]
 
-    async def replay_dead(self, code: str, before: datetime, max_rows: int) -> Sequence[str]:
-        """Failed rows of that code that run again. None left: an empty answer; keep `before` from call to call."""
-        arguments = {"code": code, "before": before.isoformat(), "max_rows": max_rows}
-        return await self._ids("replay_dead_generations_v1", arguments)
+    async def replay_dead(self, code: str, before: datetime, max_rows: int) -> AsyncIterator[Replayed]:
+        """What became of each row with that code which ended before then, the oldest first, `max_rows` a call."""
+        arguments: dict[str, Any] = {"code": code, "before": before.isoformat(), "max_rows": max_rows}
+        while page := await self._call("replay_dead_generations_v2", arguments):
+            for row in page:
+                yield Replayed.of(row)
+            arguments |= {"after_at": page[-1]["finished_at"], "after_id": page[-1]["id"]}
 
     async def cancel(self, ids: Sequence[str]) -> Sequence[str]:
         """Those that were canceled: they had not ended."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from worker.doctor.findings import Finding, Level
@@ -85,12 +86,16 @@ def usage_report(lines: Sequence[Json], by: Sequence[str]) -> RenderableType:
 
 
 def dead_report(rows: Sequence[Json]) -> RenderableType:
-    lines = []
+    parts: list[RenderableType] = []
     for row in rows:
+        status = "answered, column not filled" if row["status"] == "succeeded" else row["status"]
         tries = f"{row['tries']} {'try' if row['tries'] == 1 else 'tries'}"
-        lines.append(f"[bold]{row['id']}[/bold] {escape(row['kind'])} · {tries} · {_moment(row['finished_at'])}")
-        lines.append(f"  [red]{escape(row['error_code'] or '-')}[/red] [dim]{escape(row['error_message'] or '')}[/dim]")
-    return Group(*lines)
+        facts = (_moment(row["finished_at"]), tries, *([escape(row["target"])] if row["target"] else []))
+        parts.append(f"[bold]{row['id']}[/bold] {escape(row['kind'])} · {status}")
+        parts.append(Padding(f"[dim]{' · '.join(facts)}[/dim]", (0, 0, 0, 2)))
+        why = f"[red]{escape(row['error_code'] or '-')}[/red] {escape(row['error_message'] or '')}"
+        parts.append(Padding(why, (0, 0, 0, 2)))
+    return Group(*parts)
 
 
 MARKS = {Level.GOOD: "[green]✓[/green]", Level.NOTE: "[yellow]![/yellow]", Level.PROBLEM: "[red]✗[/red]"}

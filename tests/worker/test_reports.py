@@ -101,6 +101,18 @@ def test_small_sums_are_not_shown_as_nothing() -> None:
     ]
 
 
+DEAD = {"id": "00000000-0000-4000-8000-000000000000", "kind": "complete", "status": "failed", "target": None,
+        "tries": 1, "finished_at": STATUS["at"], "error_code": "a.b", "error_message": "no"}  # fmt: skip
+
+
 def test_an_error_s_text_is_shown_as_it_is() -> None:
-    row = {"id": "i", "kind": "answer", "tries": 1, "finished_at": STATUS["at"], "error_code": "a.b"}
-    assert "[red]not markup[/red]" in printed(dead_report([row | {"error_message": "[red]not markup[/red]"}]))
+    assert "[red]not markup[/red]" in printed(dead_report([DEAD | {"error_message": "[red]not markup[/red]"}]))
+
+
+def test_the_dead_fit_a_terminal_of_80_columns_and_their_ids_are_whole() -> None:
+    target = {"status": "succeeded", "target": "public.posts.summary", "error_code": "target.failed"}
+    text = printed(dead_report([DEAD, DEAD | target | {"error_message": "words " * 40}]))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert text.count(str(DEAD["id"])) == 2
+    assert "answered, column not filled" in text
+    assert "2026-11-25 22:24:06 UTC · 1 try · public.posts.summary" in text

@@ -72,7 +72,7 @@ def dead(
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Rows that failed for good, and why."""
+    """Rows that failed for good, were refused, or whose answer its column refused; and why."""
     from worker.operating import show_dead
 
     act(show_dead(operator(state), code=code, max_rows=limit, as_json=as_json))
@@ -81,11 +81,14 @@ def dead(
 def replay(
     ids: Annotated[list[UUID] | None, typer.Argument(metavar="[ID…]", help="generations")] = None,
     *,
-    code: Annotated[str | None, typer.Option(help="all rows that failed with this error code")] = None,
+    code: Annotated[str | None, typer.Option(help="all that `rowcall dead` lists with this error code")] = None,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Runs rows again that failed, were refused, wait for review or were canceled, with all their tries."""
+    """Runs rows again that failed, were refused, wait for review or were canceled, with all their tries.
+
+    Where a column has refused an answer (target.failed) it is filled from the answer that was kept; no model is called.
+    """
     from worker.operating import replay as replay_rows
 
     if bool(ids) == bool(code):

@@ -52,18 +52,76 @@ def test_the_dead_are_listed_with_their_reasons_and_replayed_by_id_or_by_code(ro
     shown = rowcall("dead", "--code", code).stdout
     assert all(id in shown for id in (first, second, third))
     assert f"{code} It took long." in shown
-    assert json.loads(rowcall("replay", first, "--json").stdout) == {"replayed": [first], "not_replayed": []}
+    replayed = json.loads(rowcall("replay", first, "--json").stdout)
+    assert replayed == {"replayed": [first], "filled": [], "not_replayed": []}
     assert [row["id"] for row in json.loads(rowcall("dead", "--code", code, "--json").stdout)] == [third, second]
     assert "2 replayed" in rowcall("replay", "--code", code).stdout
-    assert "no row has failed" in rowcall("dead", "--code", code).stdout
+    assert "no row has failed or was refused" in rowcall("dead", "--code", code).stdout
 
 
 def test_a_row_that_cannot_be_replayed_is_named_and_the_exit_code_says_so(rowcall: Run, failed: Failed) -> None:
     id = failed("test.other")
     shown = rowcall("replay", id, NOBODY)
     assert shown.exit_code == ExitCode.FAILED
-    assert f"not replayed {NOBODY}" in shown.stdout
+    assert f"not replayed {NOBODY}\n  it does not exist" in shown.stdout
     assert "1 replayed" in shown.stdout
+
+
+def test_a_column_that_refused_an_answer_is_filled_from_it_once_the_cause_is_mended(
+    rowcall: Run, database: psycopg.Connection[Any]
+) -> None:
+    database.execute("create table public.cli_posts (id bigint primary key, summary text check (summary <> 'no'))")
+    try:
+        database.execute("insert into public.cli_posts select n from generate_series(1, 3) n")
+        ids = [
+            str(id)
+            for (id,) in database.execute(
+                """insert into rowcall.generations (kind, input, target, status, answer, error, finished_at)
+                   select 'complete', '{"prompt": "p"}', jsonb_build_object('schema', 'public', 'table', 'cli_posts',
+                          'key', jsonb_build_object('id', n), 'column', 'summary', 'hops', 0), 'succeeded', a,
+                          '{"code": "target.failed", "message": "refused"}', now() - interval '1 second'
+                     from (values (1, 'yes'), (2, 'no'), (9, 'gone')) v (n, a)
+                   returning id"""
+            )
+        ]
+        assert "complete · answered, column not filled" in rowcall("dead", "--code", "target.failed").stdout
+        shown = rowcall("replay", "--code", "target.failed")
+        assert shown.exit_code == ExitCode.FAILED
+        assert "1 filled" in shown.stdout
+        assert f"not replayed {ids[1]}" in shown.stdout
+        assert "violates check constraint" in shown.stdout
+        assert "has no row with that key any more" in shown.stdout
+        database.execute("alter table public.cli_posts drop constraint cli_posts_summary_check")
+        again = json.loads(rowcall("replay", ids[1], ids[2], "--json").stdout)
+        assert (again["filled"], [row["id"] for row in again["not_replayed"]]) == ([ids[1]], [ids[2]])
+        filled = database.execute("select summary from public.cli_posts order by id").fetchall()
+        assert filled == [("yes",), ("no",), (None,)]
+        assert database.execute(
+            "select count(*) from rowcall.calls where generation_id::text = any (%s)", (ids,)
+        ).fetchone() == (0,)
+    finally:
+        database.execute("drop table public.cli_posts")
+
+
+def test_rows_that_were_born_refused_are_listed_and_replayed_where_that_can_help(
+    rowcall: Run, database: psycopg.Connection[Any]
+) -> None:
+    limited, cut = (
+        str(id)
+        for (id,) in database.execute(
+            """insert into rowcall.generations (kind, input, origin, target, status, error, finished_at)
+               select 'complete', '{"prompt": "p"}', 'automation', '{"schema": "public", "table": "t", "column": "c"}',
+                      'refused', jsonb_build_object('code', code, 'message', 'no'), now()
+                 from unnest(array['limits.test', 'input.too_large']) code
+               returning id"""
+        )
+    )
+    assert f"{limited} complete · refused" in (shown := rowcall("dead").stdout)
+    assert "0 tries · public.t.c" in shown
+    replayed = json.loads(rowcall("replay", limited, cut, "--json").stdout)
+    assert replayed["replayed"] == [limited]
+    assert [row["id"] for row in replayed["not_replayed"]] == [cut]
+    assert "write the row again" in replayed["not_replayed"][0]["problem"]
 
 
 @pytest.mark.parametrize("arguments", [(), (NOBODY, "--code", "test.code")])
@@ -79,7 +137,7 @@ def test_rows_are_canceled(rowcall: Run, database: psycopg.Connection[Any]) -> N
     ).fetchall()
     assert json.loads(rowcall("cancel", id, "--json").stdout) == {"canceled": [id], "not_canceled": []}
     again = rowcall("cancel", id)
-    assert (again.exit_code, f"not canceled {id}: it has ended" in again.stdout) == (ExitCode.FAILED, True)
+    assert (again.exit_code, f"not canceled {id}\n  it has ended" in again.stdout) == (ExitCode.FAILED, True)
 
 
 def test_prune_goes_on_until_nothing_is_left(rowcall: Run, database: psycopg.Connection[Any]) -> None:
