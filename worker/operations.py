@@ -91,8 +91,8 @@ class Operations:
         return found
 
     async def automations(self) -> Sequence[Mapping[str, Any]]:
-        """The triggers that fill columns: see `automations_v1`."""
-        found: Sequence[Mapping[str, Any]] = await self._call("automations_v1", {})
+        """The triggers that fill columns: see `automations_v2`."""
+        found: Sequence[Mapping[str, Any]] = await self._call("automations_v2", {})
         return found
 
     async def try_automation(self, schema: str, table: str, name: str, max_rows: int) -> Sequence[Mapping[str, Any]]:

@@ -93,6 +93,8 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "automation_owner": NOBODY,
     "automation_limit_problem": NOBODY,
     "ask_for_row": NOBODY,
+    "trigger_arguments": NOBODY,
+    "automation_problem": NOBODY,
     "generate": NOBODY,
     "notify_automatic": NOBODY,
     # the worker
@@ -126,6 +128,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "fill_again": WORKER,
     "send_webhook": WORKER,
     "automations_v1": WORKER,
+    "automations_v2": WORKER,
     "ask_for_row_v1": WORKER,
     "try_automation_v1": WORKER,
     "become": WORKER,
@@ -137,6 +140,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     # the operator
     "embedding_models_v1": WORKER,
     "examine_v1": WORKER,
+    "examine_tables_v1": WORKER,
     "visible_to_strangers_v1": WORKER,
     "probe_webhook_v1": WORKER,
     "webhook_response_v1": WORKER,
@@ -159,7 +163,7 @@ DEFINERS = {
     "ingest_anew", "ingest_again",
     "cancel_generation", "delete_generation", "send_webhook", "notify_inserted",
     "generate", "notify_automatic", "automations_v1", "try_automation_v1", "ask_for_row_v1",
-    "examine_v1", "probe_webhook_v1", "webhook_response_v1",
+    "automations_v2", "examine_tables_v1", "examine_v1", "probe_webhook_v1", "webhook_response_v1",
 }  # fmt: skip
 
 

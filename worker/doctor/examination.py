@@ -8,10 +8,11 @@ from uuid import uuid4
 
 import httpx
 
-from worker.app import check_vocabulary
+from worker.app import JOBS, check_vocabulary
 from worker.doctor import judging, looking
 from worker.doctor.findings import Finding, good, note, problem
 from worker.doctor.looking import Api
+from worker.doctor.tables import examined, judge_automations, judge_tables
 from worker.reports import advised
 from worker.settings import ConfigurationError, Settings, load
 
@@ -63,10 +64,28 @@ async def _database(api: Api, settings: Settings, migrations: Path) -> AsyncIter
     yield judging.judge_clock(datetime.fromisoformat(facts["at"]).timestamp() - middle)
     unsent = judging.judge_vault(facts, settings.webhook_secrets, challenge)
     yield unsent or judging.judge_webhook(await looking.webhook_response(api), facts["webhook_url"])
+    for finding in await _filled(api, settings, challenge):
+        yield finding
     status = (await api.call("status_v1", {"window_s": 3600})).body
     yield judging.judge_embedding(settings.embedding.model, set(status["embedding_models"]))
     for line in advised(status):
         yield note("queue", line, "`rowcall status --watch` shows it live")
+
+
+async def _filled(api: Api, settings: Settings, challenge: str) -> Sequence[Finding]:
+    """The columns that fill themselves, by triggers and by `[tables]`."""
+    automations = await api.call("automations_v2", {})
+    if not automations.is_success:
+        return [problem("automations", f"cannot be listed: {automations.message} ({automations.code})", judging.PUSH)]
+    findings = list(judge_automations(automations.body, JOBS.keys()))
+    sections = settings.configuration.tables
+    if sections:
+        arguments = {"tables": examined(settings.table_automations), "challenge": challenge}
+        answer = await api.call("examine_tables_v1", arguments)
+        if not answer.is_success:
+            return [*findings, problem("tables", f"cannot be examined: {answer.message} ({answer.code})", judging.PUSH)]
+        findings += judge_tables(answer.body, sections, settings.webhook_secrets, challenge, JOBS.keys())
+    return findings
 
 
 def shipped(migrations: Path) -> Sequence[str]:

@@ -137,6 +137,34 @@ HISTORY = "update supabase_migrations.schema_migrations"
 CLAIM = "function rowcall.claim_generations_v1(uuid[], text, double precision, jsonb[], integer)"
 ADDRESS = "update vault.secrets set name = '{}' where name = '{}'"
 
+POSTS = """create table public.ill_posts (id bigint primary key, body text, summary text, user_id uuid);
+create trigger fill after insert on public.ill_posts for each row
+  execute function rowcall.generate('{kind}', '{{{{body}}}}', 'summary');"""
+NO_POSTS = "drop table public.ill_posts"
+
+
+@contextmanager
+def a_table_of_the_configuration(
+    patient: Patient, *, secret: str | None, ill: str = "", **section: str
+) -> Iterator[None]:
+    """[tables."public.ill_posts"] with a Database Webhook that sends that secret; None: without one."""
+    values = {"column": "summary", "template": "{{body}}", "owner": "user_id", **section}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    path = patient.folder / "rowcall.toml"
+    path.write_text((REPOSITORY / "rowcall.toml").read_text() + '\n[tables."public.ill_posts"]\n' + "\n".join(lines))
+    patient.env(ROWCALL_CONFIG=str(path))
+    headers = json.dumps({"X-Rowcall-Secret": secret})
+    webhook = f"""create trigger told after insert or update on public.ill_posts for each row execute function
+      supabase_functions.http_request('http://127.0.0.1:9/webhooks/supabase', 'POST', '{headers}', '{{}}', '1000');"""
+    made = "create table public.ill_posts (id bigint primary key, body text, summary text, user_id uuid);"
+    with patient.sql(made + (webhook if secret is not None else "") + ill, NO_POSTS):
+        yield
+
+
+def secret_of(patient: Patient) -> str:
+    return patient.stack.environment()["ROWCALL_WEBHOOK_SECRET"]
+
+
 # Fault → what was looked at, how bad it is, what the message says, what the cure says.
 Fault = Callable[[Patient], AbstractContextManager[None] | None]
 FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
@@ -211,10 +239,46 @@ FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
     "chunks were embedded by another model": (
         lambda p: p.sql(OTHER_MODEL, "delete from rowcall.documents where source = 'of-another-model'"),
         "embedding model", "problem", "text-embedding-old", "rowcall ingest --reembed"),
+    "the column of an automation was renamed": (
+        lambda p: p.sql(POSTS.format(kind="complete") + "alter table public.ill_posts rename summary to abstract", NO_POSTS),
+        "automations", "problem", "no column summary to be filled", "drop trigger fill on public.ill_posts"),
+    "an automation wants a kind that is gone": (
+        lambda p: p.sql(POSTS.format(kind="translate"), NO_POSTS), "automations", "problem", "no kind translate",
+        "drop trigger fill"),
+    "no worker can run what an automation wants": (
+        lambda p: p.sql("insert into rowcall.kinds values ('translate', false, '{text}', 'bulk');"
+                        + POSTS.format(kind="translate"),
+                        NO_POSTS + "; delete from rowcall.kinds where kind = 'translate'"),
+        "automations", "problem", "jobs/ has no translate.py", "drop trigger fill"),
+    "an automation is disabled": (
+        lambda p: p.sql(POSTS.format(kind="complete") + "alter table public.ill_posts disable trigger fill", NO_POSTS),
+        "automations", "note", "is disabled", "enable trigger fill"),
+    "a table of rowcall.toml is gone": (
+        lambda p: a_table_of_the_configuration(p, secret=secret_of(p), ill="alter table public.ill_posts rename to x;"
+                                               "create table public.ill_posts (id bigint primary key); drop table x"),
+        "tables", "problem", "no column summary", "rowcall.toml"),
+    "the owner's column of a table is gone": (
+        lambda p: a_table_of_the_configuration(p, secret=secret_of(p), owner="writer"),
+        "tables", "problem", "no column writer to name the owner", "rowcall.toml"),
+    "a table has no webhook": (
+        lambda p: a_table_of_the_configuration(p, secret=None), "tables", "problem", "no Database Webhook",
+        "x-rowcall-secret"),
+    "a table's webhook sends another secret": (
+        lambda p: a_table_of_the_configuration(p, secret="another"), "tables", "problem", "intake refuses webhook told",
+        "ROWCALL_WEBHOOK_SECRET"),
     "the model server is down": (
         lambda p: p.without("models"), "provider local", "problem", "does not answer", "base_url"),
     "the vocabulary is missing": (a_damaged_vocabulary, "vocabulary", "problem", "No such file", "worker/weights/"),
 }  # fmt: skip
+
+
+def test_automations_and_tables_that_are_well_have_nothing_to_mend(patient: Patient) -> None:
+    with a_table_of_the_configuration(patient, secret=secret_of(patient)):
+        assert examined() == (0, {})
+        found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+        assert "1 table of rowcall.toml" in next(f["says"] for f in found if f["check"] == "tables")
+    with patient.sql(POSTS.format(kind="complete"), NO_POSTS):
+        assert examined() == (0, {})
 
 
 @pytest.mark.parametrize("name", FAULTS)
