@@ -53,9 +53,8 @@ def judge_tables(
         elif unstarted := _unstarted(table["webhooks"], secrets, challenge):
             findings.append(problem("tables", f'[tables."{name}"]: {unstarted}', WEBHOOK))
     if tables and not findings:
-        return [
-            good("tables", f"{_counted(len(tables), 'table')} of rowcall.toml can be filled, and have their webhook")
-        ]
+        says = f"{_counted(len(tables), 'table')} of rowcall.toml: columns, key and Database Webhook are there"
+        return [good("tables", says)]
     return findings
 
 

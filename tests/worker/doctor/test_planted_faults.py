@@ -145,10 +145,10 @@ NO_POSTS = "drop table public.ill_posts"
 
 @contextmanager
 def a_table_of_the_configuration(
-    patient: Patient, *, secret: str | None, ill: str = "", **section: str
+    patient: Patient, *, secret: str | None, ill: str = "", owner: str = "user_id"
 ) -> Iterator[None]:
     """[tables."public.ill_posts"] with a Database Webhook that sends that secret; None: without one."""
-    values = {"column": "summary", "template": "{{body}}", "owner": "user_id", **section}
+    values = {"column": "summary", "template": "{{body}}", "owner": owner}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     path = patient.folder / "rowcall.toml"
     path.write_text((REPOSITORY / "rowcall.toml").read_text() + '\n[tables."public.ill_posts"]\n' + "\n".join(lines))
@@ -240,7 +240,8 @@ FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
         lambda p: p.sql(OTHER_MODEL, "delete from rowcall.documents where source = 'of-another-model'"),
         "embedding model", "problem", "text-embedding-old", "rowcall ingest --reembed"),
     "the column of an automation was renamed": (
-        lambda p: p.sql(POSTS.format(kind="complete") + "alter table public.ill_posts rename summary to abstract", NO_POSTS),
+        lambda p: p.sql(POSTS.format(kind="complete") + "alter table public.ill_posts rename summary to abstract",
+                        NO_POSTS),
         "automations", "problem", "no column summary to be filled", "drop trigger fill on public.ill_posts"),
     "an automation wants a kind that is gone": (
         lambda p: p.sql(POSTS.format(kind="translate"), NO_POSTS), "automations", "problem", "no kind translate",
@@ -273,12 +274,12 @@ FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
 
 
 def test_automations_and_tables_that_are_well_have_nothing_to_mend(patient: Patient) -> None:
+    with patient.sql(POSTS.format(kind="complete"), NO_POSTS):
+        assert examined() == (0, {})
     with a_table_of_the_configuration(patient, secret=secret_of(patient)):
         assert examined() == (0, {})
         found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
         assert "1 table of rowcall.toml" in next(f["says"] for f in found if f["check"] == "tables")
-    with patient.sql(POSTS.format(kind="complete"), NO_POSTS):
-        assert examined() == (0, {})
 
 
 @pytest.mark.parametrize("name", FAULTS)
