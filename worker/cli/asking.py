@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.ending import ExitCode, act, fail
-from worker.cli.options import STATE, JsonOption, StateOption
+from worker.cli.options import FLAG, STATE, JsonOption, StateOption
 from worker.cli.projects import account, operator
 
 
@@ -19,19 +19,23 @@ class Quality(StrEnum):
 
 def ingest(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH…]", exists=True, help="files, or folders of files")
+        list[Path] | None, typer.Argument(metavar="PATH", exists=True, help="files, or folders of files")
     ] = None,
     *,
     reembed: Annotated[
-        bool, typer.Option("--reembed", help="instead: all documents that another embedding model has embedded")
+        bool,
+        typer.Option(
+            "--reembed", metavar=FLAG, help="instead: all documents that another embedding model has embedded"
+        ),
     ] = False,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
     """Writes files into documents and waits until they can be searched. Files that did not change make no work.
 
-    What was stopped goes on when the command is given again. --reembed is for operators, after a change of the
-    embedding model in rowcall.toml: it takes the documents of all users.
+    What was stopped goes on when the command is given again. --reembed is for
+    operators, after a change of the embedding model in rowcall.toml: it takes
+    the documents of all users.
     """
     from worker.commands import ingest_files
     from worker.reembedding import reembed_documents
@@ -44,7 +48,7 @@ def ingest(
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="or any text that the job wants")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="or any text that the job wants")],
     *,
     kind: Annotated[str, typer.Option(help="the job")] = "answer",
     key: Annotated[str, typer.Option(help="where in the row's input the text goes")] = "question",

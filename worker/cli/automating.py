@@ -63,9 +63,9 @@ def list_(*, state: StateOption = STATE, as_json: JsonOption = False) -> None:
 @automation.command("test")
 def try_(
     table: TableArgument,
-    name: Annotated[str, typer.Argument(help="the trigger's name, as `list` shows it")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the trigger's name, as `list` shows it")],
     *,
-    rows: Annotated[int, typer.Option(min=1, max=100, help="of the table")] = 3,
+    rows: Annotated[int, typer.Option(min=1, max=100, metavar="ROWS", help="of the table")] = 3,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.ending import ExitCode, fail
-from worker.cli.options import STATE, JsonOption, LiveOption, StateOption, project_dir
+from worker.cli.options import FLAG, STATE, JsonOption, LiveOption, StateOption, project_dir
 from worker.cli.projects import embedded_db_url
 
 
@@ -15,8 +15,10 @@ def dev(
     *,
     state: StateOption = STATE,
     port: Annotated[int, typer.Option(envvar="ROWCALL_DEV_PORT", help="port of the API; 0: a free one")] = 24321,
-    workers: Annotated[int, typer.Option(min=0, help="worker processes")] = 1,
-    reset: Annotated[bool, typer.Option("--reset", help="remove the state first: rows, users, keys")] = False,
+    workers: Annotated[int, typer.Option(min=0, metavar="WORKERS", help="worker processes")] = 1,
+    reset: Annotated[
+        bool, typer.Option("--reset", metavar=FLAG, help="remove the state first: rows, users, keys")
+    ] = False,
     live: LiveOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,7 +57,9 @@ def demo(*, state: StateOption = STATE / "demo", live: LiveOption = False, as_js
 
 
 def sql(
-    statement: Annotated[str | None, typer.Argument(help="default: what you type, or what is piped in")] = None,
+    statement: Annotated[
+        str | None, typer.Argument(metavar="STATEMENT", help="default: what you type, or what is piped in")
+    ] = None,
     *,
     state: StateOption = STATE,
 ) -> None:

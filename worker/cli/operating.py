@@ -7,10 +7,10 @@ from uuid import UUID
 import typer
 
 from worker.cli.ending import ExitCode, act, fail
-from worker.cli.options import STATE, JsonOption, StateOption, project_dir
+from worker.cli.options import FLAG, STATE, JsonOption, StateOption, project_dir
 from worker.cli.projects import chosen_project, operator
 
-IdsArgument = Annotated[list[UUID], typer.Argument(metavar="ID…", help="generations")]
+IdsArgument = Annotated[list[UUID], typer.Argument(metavar="ID", help="generations")]
 
 
 class Dimension(StrEnum):
@@ -35,9 +35,9 @@ def doctor(*, state: StateOption = STATE, as_json: JsonOption = False) -> None:
 
 def status(
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="look again and again, until Ctrl-C")] = False,
+    watch: Annotated[bool, typer.Option("--watch", metavar=FLAG, help="look again and again, until Ctrl-C")] = False,
     every: Annotated[float, typer.Option(min=0.2, metavar="SECONDS", help="between two looks of --watch")] = 2.0,
-    hours: Annotated[float, typer.Option(min=0.01, help="how far back endings are counted")] = 1.0,
+    hours: Annotated[float, typer.Option(min=0.01, metavar="HOURS", help="how far back endings are counted")] = 1.0,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,9 +51,14 @@ def status(
 
 def usage(
     *,
-    days: Annotated[int, typer.Option(min=1, help="today and the days before it, UTC")] = 7,
+    days: Annotated[int, typer.Option(min=1, metavar="DAYS", help="today and the days before it, UTC")] = 7,
     by: Annotated[
-        list[Dimension] | None, typer.Option(show_default="day, model", help="keep apart; may be given again")
+        list[Dimension] | None,
+        typer.Option(
+            metavar="WHAT",
+            show_default="day, model",
+            help="keep apart: day, tenant, kind, purpose, route or model; may be given again",
+        ),
     ] = None,
     state: StateOption = STATE,
     as_json: JsonOption = False,
@@ -68,7 +73,7 @@ def usage(
 def dead(
     *,
     code: Annotated[str | None, typer.Option(help="only those of this error code")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="rows shown, the latest first")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="ROWS", help="rows shown, the latest first")] = 20,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +84,7 @@ def dead(
 
 
 def replay(
-    ids: Annotated[list[UUID] | None, typer.Argument(metavar="[ID…]", help="generations")] = None,
+    ids: Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="generations")] = None,
     *,
     code: Annotated[str | None, typer.Option(help="all that `rowcall dead` lists with this error code")] = None,
     state: StateOption = STATE,
@@ -87,7 +92,8 @@ def replay(
 ) -> None:
     """Runs rows again that failed, were refused, wait for review or were canceled, with all their tries.
 
-    Where a column has refused an answer (target.failed) it is filled from the answer that was kept; no model is called.
+    Where a column has refused an answer (target.failed) it is filled from the
+    answer that was kept; no model is called.
     """
     from worker.operating import replay as replay_rows
 

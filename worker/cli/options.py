@@ -8,8 +8,11 @@ import typer
 STATE = Path(".rowcall")
 
 StateOption = Annotated[Path, typer.Option("--state", help="where the embedded Supabase keeps its data and keys")]
-JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
-LiveOption = Annotated[bool, typer.Option("--live", help="answer by the provider of OPENAI_API_KEY, which costs money")]
+FLAG = ""  # the metavar of an option that takes no value: its type would stand there as <bool>
+JsonOption = Annotated[bool, typer.Option("--json", metavar=FLAG, help="machine-readable output")]
+LiveOption = Annotated[
+    bool, typer.Option("--live", metavar=FLAG, help="answer by the provider of OPENAI_API_KEY, which costs money")
+]
 
 
 def project_dir() -> Path:

@@ -21,7 +21,7 @@ For webhooks the vault needs intake's address, and the secret that .env holds:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(file_okay=False, help="where to write them")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", file_okay=False, help="where to write them")] = Path(),
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,7 +41,9 @@ def init(
 
 
 def new_job(
-    name: Annotated[str, typer.Argument(help="small letters, digits, underscores")], *, as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="small letters, digits, underscores")],
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Writes a job that works, its prompt, its test and its migration."""
     from worker.scaffolding import NotWritten
