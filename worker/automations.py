@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
 
 from worker.operating import Operator
 
@@ -37,13 +39,13 @@ class Automation:
 
     @property
     def statement(self) -> str:
-        """`create trigger …`, as one would write it by hand."""
+        """`create or replace trigger …`: a database where it was tried by hand takes the migration too."""
         place = f"{identifier(self.schema)}.{identifier(self.table)}"
         watched = ", ".join(identifier(name) for name in self.watched)
         update = f" or update of {watched}" if watched else ""
         arguments = (self.kind, self.template, self.column, *self.settings)
         lines = (
-            f"create trigger {identifier(self.name)} after insert{update} on {place}",
+            f"create or replace trigger {identifier(self.name)} after insert{update} on {place}",
             f"  for each row{f' when ({self.when})' if self.when else ''}",
             f"  execute function rowcall.generate({', '.join(literal(argument) for argument in arguments)});",
         )
@@ -86,21 +88,19 @@ async def show_automations(operator: Operator, *, as_json: bool) -> bool:
         console = Console()
         console.print(f"[dim]{escape(operator.project)}[/dim]", soft_wrap=True)
         for one in found:
-            console.print(_described(one), soft_wrap=True)
+            console.print(_described(one), highlight=False)
         if not found:
             console.print("no automation: `rowcall automation add` writes one")
     return not any(one["problem"] for one in found)
 
 
-def _described(one: Mapping[str, Any]) -> str:
+def _described(one: Mapping[str, Any]) -> RenderableType:
     place = (
         f"[bold]{escape(one['table_name'])}.{escape(str(one['column_name']))}[/bold] by {escape(one['trigger_name'])}"
     )
     state = "" if one["is_enabled"] else "  [yellow]disabled[/yellow]"
-    lines = [f"{place}{state}", f"  {escape(one['definition'])}"]
-    if one["problem"]:
-        lines.append(f"  [red]{escape(one['problem'])}[/red]")
-    return "\n".join(lines)
+    problem = [f"[red]{escape(one['problem'])}[/red]"] if one["problem"] else []
+    return Group(f"{place}{state}", Padding(Group(escape(one["definition"]), *problem), (0, 0, 0, 2), expand=False))
 
 
 async def try_automation(operator: Operator, schema: str, table: str, name: str, rows: int, *, as_json: bool) -> bool:
@@ -110,13 +110,12 @@ async def try_automation(operator: Operator, schema: str, table: str, name: str,
     if as_json:
         print_json(found)
     else:
-        console = Console()
+        tried = Table.grid(padding=(0, 2, 0, 0))
         for row in found:
             key = ", ".join(f"{column} {value}" for column, value in (row["key"] or {}).items())
             problem = f"[red]{escape(row['problem'])}[/red]" if row["problem"] else escape(row["asked"])
-            console.print(f"[dim]{escape(key)}[/dim]  {problem}", soft_wrap=True)
-        if not found:
-            console.print(f"{table} has no row to try it on")
+            tried.add_row(f"[dim]{escape(key)}[/dim]", problem)
+        Console().print(tried if found else f"{escape(table)} has no row to try it on", highlight=False)
     return not any(row["problem"] for row in found)
 
 

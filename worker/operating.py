@@ -233,7 +233,7 @@ def _print_moved(
         console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
         for id, problem in problems.items():
             console.print(f"[yellow]not {verb}[/yellow] {id}", highlight=False)
-            console.print(Padding(escape(problem), (0, 0, 0, 2)))
+            console.print(Padding(escape(problem), (0, 0, 0, 2), expand=False))
         console.print(" · ".join(f"{len(ids)} {name}" for name, ids in moved.items() if ids or name == verb))
 
     as_lists = {name: list(ids) for name, ids in moved.items()}

@@ -92,9 +92,9 @@ def dead_report(rows: Sequence[Json]) -> RenderableType:
         tries = f"{row['tries']} {'try' if row['tries'] == 1 else 'tries'}"
         facts = (_moment(row["finished_at"]), tries, *([escape(row["target"])] if row["target"] else []))
         parts.append(f"[bold]{row['id']}[/bold] {escape(row['kind'])} · {status}")
-        parts.append(Padding(f"[dim]{' · '.join(facts)}[/dim]", (0, 0, 0, 2)))
+        parts.append(Padding(f"[dim]{' · '.join(facts)}[/dim]", (0, 0, 0, 2), expand=False))
         why = f"[red]{escape(row['error_code'] or '-')}[/red] {escape(row['error_message'] or '')}"
-        parts.append(Padding(why, (0, 0, 0, 2)))
+        parts.append(Padding(why, (0, 0, 0, 2), expand=False))
     return Group(*parts)
 
 

@@ -21,7 +21,6 @@ def test_the_commands_of_the_tutorial_fill_the_column(rowcall_stack: Stack, tmp_
     blocks = BLOCK.findall(PAGE.read_text())
     assert len(blocks) == 7
     script = "set -e\n" + "".join(blocks).replace("1000", "20").replace("sleep", "true")
-    script = script.replace("automation add", "automation add --migrations .")  # not into this checkout
     with psycopg.connect(rowcall_stack.db_url, autocommit=True) as connection:
         try:
             done = subprocess.run(
@@ -37,7 +36,6 @@ def test_the_commands_of_the_tutorial_fill_the_column(rowcall_stack: Stack, tmp_
 
             until(all_filled, "every summary is filled")
             [migration] = tmp_path.glob("*_automation_tickets_summarize.sql")
-            connection.execute("drop trigger summarize on public.tickets")
             connection.execute(migration.read_bytes())  # the same again, from the command line
         finally:
             connection.execute("drop table if exists public.tickets")

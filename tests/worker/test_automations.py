@@ -31,7 +31,7 @@ def test_names_that_sql_would_read_otherwise_are_quoted(name: str) -> None:
 def test_the_trigger_asks_again_when_a_column_of_its_template_changes() -> None:
     automation = Automation("public", "posts", "fill_summary", "summary", "{{ title }}: {{body}} {{body}} {{summary}}")
     assert automation.statement == (
-        "create trigger fill_summary after insert or update of title, body on public.posts\n"
+        "create or replace trigger fill_summary after insert or update of title, body on public.posts\n"
         "  for each row\n"
         "  execute function rowcall.generate('complete', '{{ title }}: {{body}} {{body}} {{summary}}', 'summary');\n"
     )
@@ -42,7 +42,7 @@ def test_everything_that_can_be_said_is_said() -> None:
         "my schema", "order", "it's", "Sum", "It's {{body}}", "answer", ("a", "B"), "new.a > 1", ("owner=user_id",)
     )
     assert automation.statement == (
-        'create trigger "it\'s" after insert or update of a, "B" on "my schema"."order"\n'
+        'create or replace trigger "it\'s" after insert or update of a, "B" on "my schema"."order"\n'
         "  for each row when (new.a > 1)\n"
         "  execute function rowcall.generate('answer', 'It''s {{body}}', 'Sum', 'owner=user_id');\n"
     )

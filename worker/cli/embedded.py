@@ -67,5 +67,7 @@ def sql(
     from worker.local.postgres import psql
 
     command, environment = psql(embedded_db_url(state))
-    arguments = (command, "-v", "ON_ERROR_STOP=1", *(() if statement is None else ("-c", statement)))
+    arguments = [command, "-v", "ON_ERROR_STOP=1"]
+    if statement is not None:  # shown and done: nothing to page through, and as wide as the terminal
+        arguments += ["-P", "pager=off", "-P", "format=wrapped", "-c", statement]
     os.execve(command, arguments, {**os.environ, **environment})  # noqa: S606 - no shell reads the arguments

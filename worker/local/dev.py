@@ -1,9 +1,11 @@
 """`rowcall dev`: the embedded stack in the foreground."""
 
 import json
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -25,7 +27,7 @@ Rowcall runs at {url}
 
 In another terminal, in this folder
 
-  rowcall ingest docs
+{activate}  rowcall ingest docs
   rowcall ask "What is a fencing token?"
   rowcall status --watch
   rowcall sql
@@ -84,7 +86,9 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def readiness_text(stack: Stack) -> str:
+    activate = "" if shutil.which("rowcall") else f"  . {Path(sys.prefix, 'bin', 'activate')}\n"
     return READY.format(
+        activate=activate,
         url=stack.url,
         publishable_key=stack.publishable_key,
         secret_key=stack.secret_key,
