@@ -172,7 +172,8 @@ def _endings(ended: Mapping[str, int], codes: Sequence[Json]) -> str:
 
 
 def _spent(today: Json) -> str:
-    return f"{today['calls']:,} calls · {dollars(today['cost_usd'], today['unpriced_calls'])} US dollars"
+    calls = f"{today['calls']:,} call{'' if today['calls'] == 1 else 's'}"
+    return f"{calls} · {dollars(today['cost_usd'], today['unpriced_calls'])} US dollars"
 
 
 def _unpriced(lines: Sequence[Json]) -> int:

@@ -10,7 +10,7 @@ import typer
 
 from worker.cli import asking, embedded, operating, projecting, services
 from worker.cli.automating import automation
-from worker.cli.ending import ExitCode
+from worker.cli.ending import ExitCode, complain
 from worker.cli.prompting import prompts
 
 app = typer.Typer(
@@ -52,5 +52,5 @@ def main() -> None:
         if error.name not in OF_THE_EXTRA:
             raise
         message = f"{error.name} is not installed: `make install` in a clone, or pip install 'rowcall[local]'"
-        typer.secho(message, fg=typer.colors.RED, err=True)
+        complain(message)
         raise SystemExit(ExitCode.FAILED) from None

@@ -36,7 +36,8 @@ def dev(
         except StackError as error:
             fail(str(error), ExitCode.UNAVAILABLE)
     config = StackConfig(state, project_dir(), api_port=port or None, parts=ALL_PARTS, workers=workers, live=live)
-    raise typer.Exit(run_dev(config, Console(stderr=as_json), as_json=as_json))
+    has_failed = run_dev(config, Console(stderr=as_json), as_json=as_json)
+    raise typer.Exit(ExitCode.UNAVAILABLE if has_failed else ExitCode.SUCCEEDED)
 
 
 def demo(*, state: StateOption = STATE / "demo", live: LiveOption = False, as_json: JsonOption = False) -> None:

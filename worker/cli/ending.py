@@ -18,8 +18,16 @@ class ExitCode(IntEnum):
 
 
 def fail(message: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
-    typer.secho(message, fg=typer.colors.RED, err=True)
+    complain(message)
     raise typer.Exit(code)
+
+
+def complain(message: str) -> None:
+    """The message on standard error: in a terminal wrapped between words, else a line a line."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    console.print(message, style="red", markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def act(action: "Coroutine[Any, Any, bool]") -> NoReturn:

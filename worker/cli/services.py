@@ -18,6 +18,9 @@ InternalHostOption = Annotated[str | None, typer.Option(help="address of health 
 InternalPortOption = Annotated[int | None, typer.Option(help="port of health and metrics; default: rowcall.toml's")]
 
 
+WHERE_TO_SET = "`rowcall init` writes a .env to fill in; docs/configuration.md lists every key and variable"
+
+
 def worker(*, internal_host: InternalHostOption = None, internal_port: InternalPortOption = None) -> None:
     """Runs generations. Needs SUPABASE_URL, SUPABASE_SECRET_KEY, REDIS_URL and the keys that rowcall.toml names."""
     from worker.app import run_worker
@@ -86,5 +89,7 @@ def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:
 
     try:
         uvloop.run(main(load(current_environment())))
-    except (ConfigurationError, UnsafeRedis, CannotListen) as error:
+    except ConfigurationError as error:
+        fail(f"{error}\n{WHERE_TO_SET}", ExitCode.CONFIGURATION)
+    except (UnsafeRedis, CannotListen) as error:
         fail(str(error), ExitCode.CONFIGURATION)

@@ -32,7 +32,8 @@ def judge_automations(automations: Sequence[Json], jobs: AbstractSet[str]) -> Se
             enable = f"alter table {place} enable trigger {one['trigger_name']};"
             findings.append(note("automations", says, enable))
     if automations and not findings:
-        return [good("automations", f"what {_counted(len(automations), 'trigger')} of rowcall.generate name is there")]
+        says = f"{_counted(len(automations), 'trigger')} of rowcall.generate: columns, kind and job are there"
+        return [good("automations", says)]
     return findings
 
 

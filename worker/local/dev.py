@@ -77,7 +77,7 @@ def run_dev(config: StackConfig, console: Console, *, as_json: bool = False) -> 
         console.print("stopped")
         return 0
     except StackError as error:
-        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=not console.is_terminal)
         return 1
 
 
