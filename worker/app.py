@@ -94,8 +94,8 @@ async def run_worker(settings: Settings) -> None:
     async with machine(settings) as m:
         hints = HintWorker(m.redis, m.asker.run, claiming_of(section, settings.configuration.lanes), m.metrics)
         health = create_internal(unready=hints.unready, registry=m.metrics.registry)
-        async with serving(health, host=internal.host, port=internal.port, name="internal"):
-            renewing = asyncio.create_task(m.leases.renew_forever())
+        served = serving(health, host=internal.host, port=internal.port, name="internal")
+        async with served, m.leases.renewed():
             watching = asyncio.create_task(watch_backlog(m.queue, m.metrics))
             hearing = asyncio.create_task(hear_cancels(m.redis, m.leases.look_at))
             sweeping = asyncio.create_task(m.sweeper.run(stop))
@@ -105,9 +105,9 @@ async def run_worker(settings: Settings) -> None:
                 await hints.work(stop)
                 await sweeping
             finally:
-                for task in (renewing, hearing, watching, looking, sweeping):
+                for task in (hearing, watching, looking, sweeping):
                     task.cancel()
-                await asyncio.gather(renewing, hearing, watching, looking, sweeping, return_exceptions=True)
+                await asyncio.gather(hearing, watching, looking, sweeping, return_exceptions=True)
         log.info("worker.stopped", name=m.name)
 
 
@@ -132,7 +132,8 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
     embedding_model = ModelName(settings.embedding.provider, settings.embedding.model)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(database_connected(environment.SUPABASE_URL, secret_key))
+        connecting = database_connected(environment.SUPABASE_URL, secret_key, thread_timeout_s=lease_s / 3)
+        database = await stack.enter_async_context(connecting)
         redis = await stack.enter_async_context(redis_connected(environment.REDIS_URL))
         clients = await connect_models(stack, settings)
         quota = quota_of(configuration.broadcast, redis)
@@ -250,8 +251,7 @@ def stock_settings(settings: Settings) -> dict[str, Any]:
     async def start(_ctx: dict[Any, Any]) -> None:
         configure_logging(settings.environment.ROWCALL_LOG)
         m = holder["machine"] = await running.enter_async_context(machine(settings))
-        renewing = asyncio.create_task(m.leases.renew_forever())
-        running.callback(renewing.cancel)
+        await running.enter_async_context(m.leases.renewed())
 
     async def close(_ctx: dict[Any, Any]) -> None:
         await running.aclose()

@@ -1,17 +1,20 @@
 """The attempts that this worker holds: renewed together, and canceled when another took over or the owner canceled."""
 
 import asyncio
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import structlog
 
 from jobs.errors import JobError
 from jobs.ports import Work
-from worker.ports import Rows
+from worker.ports import Lease, Rows
+from worker.renewing import STUCK_S, RenewingThread
 
 log = structlog.get_logger()
+
+Key = tuple[str, int]  # a generation's id and its attempt
 
 
 class Hold:
@@ -27,13 +30,12 @@ class Hold:
 
 
 class Leases:
-    """All attempts of one worker process under one renewal, every third of the lease."""
+    """All attempts of one worker process under one renewal, every third of the lease, from a thread."""
 
-    def __init__(self, rows: Rows, *, lease_s: float) -> None:
+    def __init__(self, rows: Rows, *, lease_s: float, stuck_s: float = STUCK_S) -> None:
         self._rows = rows
-        self._every_s = lease_s / 3
-        self._holds: dict[tuple[str, int], Hold] = {}
-        self._soon = asyncio.Event()
+        self._holds: dict[Key, Hold] = {}
+        self._thread = RenewingThread(self.renew, name="rows", lease_s=lease_s, stuck_s=stuck_s)
 
     def __len__(self) -> int:
         return len(self._holds)
@@ -46,37 +48,38 @@ class Leases:
         finally:
             del self._holds[work.id, work.attempt]
 
+    @asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        """Renews while the block runs."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            await self._thread.stop()
+
     def look_at(self, ids: Collection[str]) -> None:
         """Renews at once if one of these is held: somebody says that its row was canceled, and the row will tell."""
         if any(id in ids for id, _ in self._holds):
-            self._soon.set()
+            self._thread.soon()
 
-    async def renew_forever(self) -> None:
-        pause_s = self._every_s
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._soon.wait()
-            self._soon.clear()
-            pause_s = self._every_s if await self.renew() else self._every_s / 4
-
-    async def renew(self) -> bool:
-        """One renewal; whether it was answered. Its answer judges only attempts held before it was asked: a claim may
-        land meanwhile. A request that hangs is given up while there is time left for another.
-        """
-        asked = dict(self._holds)
+    def renew(self) -> bool:
+        """One renewal; whether it was answered. Blocks, and runs in the thread; its answer is judged on the loop."""
+        asked = self._holds.copy()
         if not asked:
             return True
         try:
-            async with asyncio.timeout(self._every_s):
-                leases = {(lease.id, lease.attempt): lease.state for lease in await self._rows.renew()}
-        except (JobError, TimeoutError) as error:  # the fence holds without us: a taken row refuses our write-back
-            code = error.code if isinstance(error, JobError) else "database.slow"
-            log.warning("leases.not_renewed", held=len(asked), code=code)
+            leases = self._rows.renew()
+        except JobError as error:  # the fence holds without us: a taken row refuses our write-back
+            log.warning("leases.not_renewed", held=len(asked), code=error.code)
             return False
+        self._thread.tell(lambda: self._judge(asked, leases))
+        return True
+
+    def _judge(self, asked: Mapping[Key, Hold], leases: Sequence[Lease]) -> None:
+        """Ends what is not ours any more, of the attempts held before it was asked: a claim may have landed since."""
+        states = {(lease.id, lease.attempt): lease.state for lease in leases}
         for key, hold in asked.items():
-            state = leases.get(key, "lost")
+            state = states.get(key, "lost")
             if state != "held" and key in self._holds and hold.ended is None:
                 log.info("lease.ended", id=key[0], attempt=key[1], state=state)
                 hold.end(state)
-        return True

@@ -192,8 +192,8 @@ class Rows(Protocol):
         """
         ...
 
-    async def renew(self) -> Sequence[Lease]:
-        """Extends all leases of this worker, in one call."""
+    def renew(self) -> Sequence[Lease]:
+        """Extends all leases of this worker, in one call. Blocks: it is for a thread, which no busy loop can starve."""
         ...
 
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:

@@ -62,12 +62,17 @@ Attempt = Callable[[Work, AttemptLedger, AttemptStream], Awaitable[Finished]]
 
 
 def machine(
-    attempt: Attempt, *, database: MemoryDatabase | None = None, clock: Clock | None = None, name: str = "w1"
+    attempt: Attempt,
+    *,
+    database: MemoryDatabase | None = None,
+    clock: Clock | None = None,
+    name: str = "w1",
+    renewed_every_s: float = 3600.0,
 ) -> Machine:
     clock = clock or Clock()
     database = database or MemoryDatabase(clock.now)
     rows = MemoryRows(database, worker=name, lease_s=LEASE_S, opens={})
-    queue, broadcast, leases = MemoryQueue(), MemoryBroadcast(), Leases(rows, lease_s=LEASE_S)
+    queue, broadcast, leases = MemoryQueue(), MemoryBroadcast(), Leases(rows, lease_s=3 * renewed_every_s)
     given: dict[str, tuple[AttemptLedger, AttemptStream]] = {}
 
     def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
@@ -241,11 +246,10 @@ async def test_a_cancel_reaches_the_job_with_the_next_renewal_and_its_calls_are_
             raise
         raise AssertionError
 
-    m = machine(endless)
+    m = machine(endless, renewed_every_s=0.02)
     id = m.insert()
-    async with running(m, id, began) as task:
+    async with m.leases.renewed(), running(m, id, began) as task:
         assert m.database.cancel(id)
-        await m.leases.renew()
         row = await task
     assert canceled
     assert row.status == "canceled"
@@ -262,13 +266,11 @@ async def test_word_of_a_cancel_ends_the_job_before_the_next_renewal_is_due() ->
 
     m = machine(endless)
     id, other = m.insert(), m.insert()
-    renewing = asyncio.create_task(m.leases.renew_forever())
-    async with running(m, id, began) as task:
+    async with m.leases.renewed(), running(m, id, began) as task:
         m.leases.look_at([other])
         m.database.cancel(id)
         m.leases.look_at([id])
         row = await task
-    renewing.cancel()
     assert row.status == "canceled"
 
 
@@ -282,14 +284,12 @@ async def test_word_of_a_cancel_that_the_row_does_not_confirm_ends_nothing() -> 
 
     m = machine(answer)
     id = m.insert()
-    renewing = asyncio.create_task(m.leases.renew_forever())
-    async with running(m, id, began) as task:
+    async with m.leases.renewed(), running(m, id, began) as task:
         m.leases.look_at([id])
         for _ in range(5):
             await asyncio.sleep(0)
         go_on.set()
         row = await task
-    renewing.cancel()
     assert row.status == "succeeded"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 from postgrest.exceptions import APIError
-from supabase import AsyncClient, AsyncClientOptions
+from supabase import AsyncClient, AsyncClientOptions, Client, ClientOptions
 
 from jobs.errors import AttemptLost, JobError, Permanent, Retryable, Superseded
 from worker.storable import storable
@@ -26,14 +26,23 @@ class ValuesRefused(Permanent):
 class Database:
     """Made by `connected`. Errors name the function and a code, never an argument or a row."""
 
-    def __init__(self, http: httpx.AsyncClient, supabase: AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, supabase: AsyncClient, for_a_thread: Client) -> None:
         self.http = http
         self._schema = supabase.schema(SCHEMA)
+        self._schema_for_a_thread = for_a_thread.schema(SCHEMA)
 
     async def call(self, function: str, arguments: Mapping[str, Any]) -> Any:
         """The function's answer as JSON. Raises Retryable, Permanent, AttemptLost or Superseded."""
         try:
             answer = await self._schema.rpc(function, storable(arguments)).execute()
+        except (httpx.HTTPError, APIError) as error:
+            raise translated(error, function) from error
+        return answer.data
+
+    def call_from_thread(self, function: str, arguments: Mapping[str, Any]) -> Any:
+        """The same, blocking, over a connection of its own: for one thread beside the event loop."""
+        try:
+            answer = self._schema_for_a_thread.rpc(function, storable(arguments)).execute()
         except (httpx.HTTPError, APIError) as error:
             raise translated(error, function) from error
         return answer.data
@@ -52,26 +61,45 @@ class Database:
 
 
 @asynccontextmanager
-async def connected(url: str, secret_key: str, *, timeout_s: float = 10.0) -> AsyncIterator[Database]:
-    """Connections that are kept alive while the block runs. `timeout_s` bounds connecting, each read and each write."""
+async def connected(
+    url: str, secret_key: str, *, timeout_s: float = 10.0, thread_timeout_s: float = 5.0
+) -> AsyncIterator[Database]:
+    """Connections that are kept alive while the block runs. `timeout_s` bounds connecting, each read and each write;
+    `thread_timeout_s` those of `call_from_thread`.
+    """
     # HTTP/1.1: one connection for all calls, as with HTTP/2, is one that all calls lose together.
     limits = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=60.0)
-    hooks = {"response": [raise_when_unavailable]}
-    async with httpx.AsyncClient(timeout=timeout_s, limits=limits, event_hooks=hooks) as http:
-        options = AsyncClientOptions(
-            httpx_client=http,
-            auto_refresh_token=False,
-            persist_session=False,
-            postgrest_client_retry=False,  # one owner of retries: the executor, and SupabaseRows for write-backs
-        )
-        yield Database(http, AsyncClient(url, secret_key, options))
+    options: dict[str, Any] = {
+        "auto_refresh_token": False,
+        "persist_session": False,
+        "postgrest_client_retry": False,  # one owner of retries: the executor, and SupabaseRows for write-backs
+    }
+    async with httpx.AsyncClient(
+        timeout=timeout_s, limits=limits, event_hooks={"response": [raise_when_unavailable]}
+    ) as http:
+        with httpx.Client(timeout=thread_timeout_s, event_hooks={"response": [raise_in_thread]}) as thread_http:
+            yield Database(
+                http,
+                AsyncClient(url, secret_key, AsyncClientOptions(httpx_client=http, **options)),
+                Client(url, secret_key, ClientOptions(httpx_client=thread_http, **options)),
+            )
 
 
 async def raise_when_unavailable(response: httpx.Response) -> None:
     """The SDK's errors lose the HTTP status, which alone tells an outage from a refusal."""
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+    if is_unavailable(response):
         await response.aread()  # otherwise the connection could not be kept
         response.raise_for_status()
+
+
+def raise_in_thread(response: httpx.Response) -> None:
+    if is_unavailable(response):
+        response.read()
+        response.raise_for_status()
+
+
+def is_unavailable(response: httpx.Response) -> bool:
+    return response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error
 
 
 AUTOMATION = "rowcall.generate: "

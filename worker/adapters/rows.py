@@ -88,12 +88,14 @@ class SupabaseRows:
             raise work
         return work
 
-    async def renew(self) -> Sequence[Lease]:
-        if not self._held:
+    def renew(self) -> Sequence[Lease]:
+        """As the port says. The loop goes on claiming and settling meanwhile: what touches `_held` is one step each."""
+        held = self._held.copy()
+        if not held:
             return ()
-        rows = await self._database.call("renew_generations_v1", self._naming(sorted({id for id, _ in self._held})))
+        rows = self._database.call_from_thread("renew_generations_v1", self._naming(sorted({id for id, _ in held})))
         leases = tuple(Lease(row["generation_id"], row["attempt"], row["state"]) for row in rows)
-        self._held -= {(lease.id, lease.attempt) for lease in leases if lease.state != "held"}
+        self._held.difference_update([(lease.id, lease.attempt) for lease in leases if lease.state != "held"])
         return leases
 
     async def due(self, *, grace_s: float, max_rows: int, after: Due | None = None) -> Sequence[Due]:
@@ -185,7 +187,7 @@ class SupabaseRows:
             self._later(self._release_unheard(ids))
             raise
         else:
-            self._held |= {(row["id"], row["attempt"]) for row in rows if row["status"] == "running"}
+            self._held.update([(row["id"], row["attempt"]) for row in rows if row["status"] == "running"])
         finally:
             self._under_way.discard(under_way)
             under_way.set_result(None)

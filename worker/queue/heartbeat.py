@@ -1,7 +1,7 @@
 """What a worker says of itself each second, and what it looks for."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -26,10 +26,9 @@ class Heartbeat:
         self._running = running
         self._count = redis.register_script(read_script("count").text)
 
-    async def beat_forever(self, turned: Callable[[], None]) -> None:
-        """`turned` is called as long as the event loop turns. An outage is left to the claims to report."""
+    async def beat_forever(self) -> None:
+        """An outage is left to the claims to report."""
         while True:
-            turned()
             with suppress(RedisError, OSError):
                 await self._cancel_aborted()
                 await self._count(keys=[self._queue_name], args=[self._owner, *self._running_by_lane()])

@@ -7,7 +7,6 @@ anew. Nothing that Redis does ends it.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -21,9 +20,10 @@ from worker.queue.heartbeat import Heartbeat
 from worker.queue.jobs import Ended, Given, Running
 from worker.queue.link import Argument, Link
 from worker.queue.reach import Reach
-from worker.queue.renewing import STUCK_S, RenewingThread
+from worker.queue.renewing import HintLeases
 from worker.queue.scripts import LANES, read_script
 from worker.queue.wire import RunHint, UnreadableHint, aborted_result, hint_in
+from worker.renewing import STUCK_S, RenewingThread
 from worker.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -69,15 +69,12 @@ class HintWorker:
         self._has_unheard = False  # a claim failed: it may have been given jobs
         self._is_waiting = False  # for a token: ends do not travel with a claim
         self._has_place, self._has_ended = asyncio.Event(), asyncio.Event()
-        self._renewing = RenewingThread(
-            redis,
-            self._queue_name,
-            lease_s=claiming.lease_s,
-            stuck_s=claiming.stuck_s,
-            held=self._held,
-            lost=self._lost_from_thread,
+        self._leases = HintLeases(
+            redis, self._queue_name, lease_s=claiming.lease_s, held=self._held, lost=self._lost_from_thread
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._renewing = RenewingThread(
+            self._leases.renew, name="hints", lease_s=claiming.lease_s, stuck_s=claiming.stuck_s
+        )
 
     @property
     def running(self) -> int:
@@ -92,11 +89,9 @@ class HintWorker:
 
         Raises UnsafeRedis where the server's settings lose jobs.
         """
-        self._loop = asyncio.get_running_loop()
         claiming = asyncio.create_task(self._claim_until_stopped())
         heartbeat = Heartbeat(self._redis, self._queue_name, self._owner, self._running)
-        beating = heartbeat.beat_forever(self._renewing.turned)
-        others = [asyncio.create_task(c) for c in (self._flush_forever(), beating)]
+        others = [asyncio.create_task(c) for c in (self._flush_forever(), heartbeat.beat_forever())]
         stopping = asyncio.create_task(stop.wait())
         self._renewing.start()
         try:
@@ -106,7 +101,8 @@ class HintWorker:
             try:
                 await self._wind_down(claiming, self._claiming.grace_s if stop.is_set() else 0.0)
             finally:
-                self._renewing.stop()
+                await self._renewing.stop()
+                self._leases.close()
                 for task in others:
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
@@ -266,9 +262,7 @@ class HintWorker:
         return [(job.id, job.token, job.tenant) for job in jobs]
 
     def _lost_from_thread(self, ids: Sequence[str]) -> None:
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._not_renewed, ids)
+        self._renewing.tell(lambda: self._not_renewed(ids))
 
     def _not_renewed(self, ids: Sequence[str]) -> None:
         """Jobs that ended while they were being renewed have lost nothing."""

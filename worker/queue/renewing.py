@@ -1,7 +1,5 @@
-"""Renewal of leases by a thread with a connection of its own: an event loop that is busy does not lose its jobs."""
+"""The leases of hints in Redis, renewed from a thread: see `worker.renewing`."""
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,14 +13,11 @@ from worker.queue.scripts import read_script
 
 log = structlog.get_logger()
 
-STUCK_S = 60.0  # an event loop that has not turned for so long will not: others may have its jobs
 
+class HintLeases:
+    """Renews what `held` names, over a connection of its own, and tells `lost` which leases were lost.
 
-class RenewingThread:
-    """Renews every third of the lease what `held` names. `turned` says that the event loop turns.
-
-    A lease that was lost is reported to `lost`, from this thread. It costs nothing but a second giving out: the row's
-    lease, and not this one, decides who runs.
+    That costs nothing but a second giving out: the row's lease, and not this one, decides who runs.
     """
 
     def __init__(
@@ -32,47 +27,32 @@ class RenewingThread:
         *,
         lease_s: float,
         held: Callable[[], Sequence[tuple[Argument, ...]]],
-        stuck_s: float,
         lost: Callable[[Sequence[str]], None],
     ) -> None:
-        self._settings = sync_settings(client)
+        self._client = redis.Redis(**sync_settings(client))
+        self._script = self._client.register_script(read_script("renew").text)
         self._queue_name = queue_name
-        self._lease_s = lease_s
+        self._lease_ms = round(1000 * lease_s)
         self._held = held
         self._lost = lost
-        self._stuck_s = stuck_s
-        self._stop = threading.Event()
-        self._turned_at_s = time.monotonic()
-        self._thread = threading.Thread(target=self._renew_until_stopped, name="renewing", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread within the time of one call; it is not waited for."""
-        self._stop.set()
-
-    def turned(self) -> None:
-        self._turned_at_s = time.monotonic()
-
-    def _renew_until_stopped(self) -> None:
-        client = redis.Redis(**self._settings)
-        renew = client.register_script(read_script("renew").text)
+    def renew(self) -> bool:
+        """Whether Redis answered. Blocks, for the time limits of the client at most."""
+        held = self._held()
+        if not held:
+            return True
         try:
-            while not self._stop.wait(self._lease_s / 3):
-                held = self._held()
-                if not held or time.monotonic() - self._turned_at_s > self._stuck_s:
-                    continue
-                arguments = [round(1000 * self._lease_s), *(part for job in held for part in job)]
-                try:
-                    lost = renew(keys=[self._queue_name], args=arguments)
-                except (RedisError, OSError) as error:
-                    log.warning("hints.not_renewed", held=len(held), problem=type(error).__name__)
-                    continue
-                if lost:
-                    self._lost([id.decode() for id in lost])
-        finally:
-            client.close()
+            arguments = [self._lease_ms, *(part for job in held for part in job)]
+            lost = self._script(keys=[self._queue_name], args=arguments)
+        except (RedisError, OSError) as error:
+            log.warning("hints.not_renewed", held=len(held), problem=type(error).__name__)
+            return False
+        if lost:
+            self._lost([id.decode() for id in lost])
+        return True
+
+    def close(self) -> None:
+        self._client.close()
 
 
 def sync_settings(client: ArqRedis) -> dict[str, Any]:

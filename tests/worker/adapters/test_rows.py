@@ -242,7 +242,7 @@ async def test_an_attempt_whose_outcome_was_never_recorded_ends_with_its_lease(
     with pytest.raises(Retryable):
         await rows.end(ended(work))
     supabase_ground.end_lease(work.id)
-    assert list(await rows.renew()) == []
+    assert list(rows.renew()) == []
     assert (await claimed(supabase_ground.rows("b"), work.id)).attempt == 2
 
 
@@ -287,7 +287,7 @@ async def test_a_claim_that_its_waiter_gave_up_in_mid_flight_is_handed_back(
     assert claim.cancelled()
     stored = supabase_ground.stored(id)
     assert (stored.status, stored.tries, stored.outcomes) == ("queued", 0, ("released",))
-    assert list(await rows.renew()) == []
+    assert list(rows.renew()) == []
 
 
 async def test_the_calls_of_a_lost_attempt_are_booked_when_the_database_is_back(
@@ -307,7 +307,7 @@ async def test_rows_of_one_database_are_told_apart_by_worker(
     await claimed(supabase_ground.rows("a"), id)
     stranger = SupabaseRows(database, worker="stranger", lease_s=30.0, opens={})
     stranger._held.add((id, 1))  # whatever it believes
-    assert list(await stranger.renew()) == []
+    assert list(stranger.renew()) == []
 
 
 async def test_an_automation_s_locked_row_is_filled_a_little_later(

@@ -125,8 +125,8 @@ async def test_an_ended_lease_lets_another_worker_claim_and_the_first_one_hears_
     ground.end_lease(id)
     work = await claimed(second, id)
     assert (work.attempt, work.tries) == (2, 2)
-    assert list(await first.renew()) == [Lease(id, 1, "lost")]
-    assert list(await second.renew()) == [Lease(id, 2, "held")]
+    assert list(first.renew()) == [Lease(id, 1, "lost")]
+    assert list(second.renew()) == [Lease(id, 2, "held")]
     assert [call.status for call in ground.calls(id)].count("abandoned") == 1
 
 
@@ -154,7 +154,7 @@ async def test_a_renewed_lease_keeps_the_row_from_others(ground: Ground) -> None
     first, second = ground.rows("a"), ground.rows("b")
     await claimed(first, id)
     ground.end_lease(id)
-    assert list(await first.renew()) == [Lease(id, 1, "held")]
+    assert list(first.renew()) == [Lease(id, 1, "held")]
     assert await second.claim(id) is None
 
 
@@ -164,7 +164,7 @@ async def test_a_renewal_shows_that_the_owner_canceled(ground: Ground) -> None:
     work = await claimed(rows, id)
     await rows.checkpoint(Checkpoint(id, work.attempt, "Beca"))
     ground.cancel(id)
-    assert list(await rows.renew()) == [Lease(id, 1, "canceled")]
+    assert list(rows.renew()) == [Lease(id, 1, "canceled")]
     assert not await rows.end(ended(work))
     stored = ground.stored(id)
     assert (stored.status, stored.answer, stored.outcomes) == ("canceled", "Beca", ("canceled",))
@@ -172,12 +172,12 @@ async def test_a_renewal_shows_that_the_owner_canceled(ground: Ground) -> None:
 
 async def test_a_renewal_names_every_row_that_is_held_and_none_that_was_settled_or_deleted(ground: Ground) -> None:
     rows = ground.rows("a")
-    assert list(await rows.renew()) == []
+    assert list(rows.renew()) == []
     works = [await claimed(rows, ground.insert()) for _ in range(4)]
     await rows.end(ended(works[0]))
     await rows.release(Requeued(works[1].id, 1, ()))
     ground.delete(works[2].id)
-    assert list(await rows.renew()) == [Lease(works[3].id, 1, "held")]
+    assert list(rows.renew()) == [Lease(works[3].id, 1, "held")]
 
 
 # Checkpoints

@@ -51,7 +51,7 @@ class MemoryRows:
         first_call_id = None if opening is None else self.database.open_call(generation, opening)
         return work_of(generation, first_call_id, self.database)
 
-    async def renew(self) -> Sequence[Lease]:
+    def renew(self) -> Sequence[Lease]:
         leases = tuple(lease for key in sorted(self._held) if (lease := self._renewed(*key)) is not None)
         self._held -= {(lease.id, lease.attempt) for lease in leases if lease.state != "held"}
         return leases
