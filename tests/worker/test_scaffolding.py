@@ -48,6 +48,13 @@ def test_a_new_job_passes_its_test_lint_and_types(project: Path) -> None:
         assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
 
 
+def test_the_tutorial_shows_the_job_as_it_is_written(project: Path) -> None:
+    page = (REPOSITORY / "docs" / "tutorials" / "your-own-job.md").read_text(encoding="utf-8")
+    _before, _, shown = page.partition("```python\n")
+    written = new_job("headline", project, NOW)[0].read_text()
+    assert written.endswith("\n\n" + shown.partition("```")[0])
+
+
 @pytest.mark.parametrize("name", ["", "Summarize", "9lives", "two words", "../x", "class", "a" * 64])
 def test_a_job_wants_a_name_that_python_and_the_database_take(project: Path, name: str) -> None:
     with pytest.raises(NotWritten, match="is no name for a job"):
