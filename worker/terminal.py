@@ -52,11 +52,17 @@ class Shown:
         return bool(self.row["status"] == "succeeded")
 
     @property
+    def warnings(self) -> Sequence[str]:
+        """What the asker should know: another route answered, some documents cannot be found."""
+        output: Mapping[str, Any] = self.row["output"] or {}
+        return tuple(output.get("warnings", ()))
+
+    @property
     def citations(self) -> Sequence[Mapping[str, Any]]:
         return self.row["citations"] or ()
 
     def as_json(self) -> dict[str, Any]:
-        kept = ("status", "answer", "citations", "error", "route", "tokens_in", "tokens_out", "cost_usd")
+        kept = ("status", "answer", "output", "citations", "error", "route", "tokens_in", "tokens_out", "cost_usd")
         return {"id": self.id, **{k: self.row[k] for k in kept}, "times": self.times.as_json()}
 
 
@@ -97,6 +103,8 @@ def _print_ending(shown: Shown, console: Console) -> None:
     if shown.row["error"]:
         error = shown.row["error"]
         console.print(f"[red]{shown.row['status']}[/red] {error['code']}: {escape(error['message'])}")
+    for warning in shown.warnings:
+        console.print(f"[yellow]![/yellow] {escape(warning)}", highlight=False)
     for citation in shown.citations:
         path = " › ".join(citation["heading_path"])
         place = " · ".join(part for part in (citation["title"], path, citation["source"]) if part)

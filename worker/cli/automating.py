@@ -1,5 +1,6 @@
 """Columns that fill themselves."""
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,7 @@ def add(  # noqa: PLR0913 - each argument is one of the command line
     migrations: Annotated[
         Path | None, typer.Option(help="folder to write to", show_default="supabase/migrations")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Writes the migration that makes a trigger, which fills COLUMN when a row of TABLE appears or changes."""
     from worker.automations import Automation
@@ -48,6 +50,9 @@ def add(  # noqa: PLR0913 - each argument is one of the command line
         fail(f"{folder} is no folder: --migrations names the one of your Supabase project")
     path = folder / made.file_name(datetime.now(UTC))
     path.write_text(made.statement, encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps({"written": str(path), "statement": made.statement}))
+        return
     typer.echo(made.statement)
     typer.echo(f"written to {path}\nApply it: `rowcall migrate`, or `supabase db push` for a hosted project.")
 

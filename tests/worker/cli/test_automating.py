@@ -32,6 +32,7 @@ def test_an_automation_is_written_as_a_migration_applied_listed_and_tried(
         "automation", "add", notes, "summary", "--ask", "Summarize: {{body}}", "--migrations", str(tmp_path)
     )
     assert added.exit_code == ExitCode.SUCCEEDED, added.output
+    assert f"written to {tmp_path}" in added.stdout
     [path] = tmp_path.iterdir()
     assert path.name.endswith("_automation_test_notes_fill_summary.sql")
     database.execute(path.read_bytes())
@@ -62,6 +63,12 @@ def test_a_wrong_declaration_is_shown_and_the_exit_code_says_so(rowcall: Run, da
     unknown = rowcall("automation", "test", notes, "gone")
     assert unknown.exit_code == ExitCode.UNAVAILABLE
     assert "has no automation gone" in unknown.stderr
+
+
+def test_what_was_written_is_told_to_programs(rowcall: Run, tmp_path: Path) -> None:
+    arguments = ("automation", "add", "posts", "summary", "--ask", "{{body}}", "--migrations", str(tmp_path), "--json")
+    told = json.loads(rowcall(*arguments).stdout)
+    assert Path(told["written"]).read_text() == told["statement"]
 
 
 def test_a_folder_that_is_not_there_is_named(rowcall: Run, tmp_path: Path) -> None:
