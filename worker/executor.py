@@ -19,6 +19,7 @@ from worker.ports import (
     Closing,
     Ended,
     Hint,
+    NotClaimed,
     Poisoned,
     Queue,
     QueueUnavailable,
@@ -74,11 +75,16 @@ class Executor:
     chance: Callable[[], float] = random.random
 
     async def run(self, hint: Hint) -> None:
-        """Claims the row and sees one attempt to its end. A hint whose row is not to be had is no error."""
+        """Claims the row and sees one attempt to its end. A hint whose row is not to be had is no error.
+
+        Raises NotClaimed where the database stayed away.
+        """
         try:
             work = await self.rows.claim(hint.id)
-        except JobError as error:  # the row stays as it is: the sweeper will bring it
+        except JobError as error:
             log.warning("claim.failed", id=hint.id, code=error.code)
+            if isinstance(error, Retryable):
+                raise NotClaimed from error
             return
         except Poisoned:
             log.error("attempt.poisoned", id=hint.id, kind=hint.kind)

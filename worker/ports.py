@@ -226,6 +226,10 @@ class Rows(Protocol):
         ...
 
 
+class NotClaimed(Exception):
+    """Nobody knows what became of the claim: the hint is as good as before, and goes back to the queue."""
+
+
 class Poisoned(Exception):
     """The row has failed as `attempt.poisoned`: as many workers as are allowed died of it, or lost it."""
 

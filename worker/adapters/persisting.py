@@ -12,12 +12,12 @@ from worker.settling import Policy, backoff_s
 
 Result = TypeVar("Result")
 
-BACKOFF = Policy(backoff_base_s=0.2, backoff_cap_s=5.0)
+BACKOFF = Policy(backoff_base_s=0.2, backoff_cap_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Persistence:
-    """How long a write-back is tried again while the database cannot be reached."""
+    """How long a call is made again while the database cannot be reached."""
 
     give_up_after_s: float = 60.0
     backoff: Policy = BACKOFF

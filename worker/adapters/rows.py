@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ class Intervals:
 
 
 DEFAULT = Policy()
+CLAIM_FOR_S = 15.0  # twice that at most; then another worker, which may reach the database, gets the hint
 
 
 class SupabaseRows:
@@ -42,7 +43,7 @@ class SupabaseRows:
     `worker` names the process: no two live ones may share it. `opens` says which ledger row a claim opens for each kind
     of job. A renewal extends only what was claimed here and is not settled yet: an attempt whose outcome could not be
     recorded ends with its lease and runs again. A claim that nobody hears of, because its reply was lost or its waiter
-    canceled, is released as soon as the database answers.
+    canceled, is released as soon as the database answers; whoever still waits then claims anew.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class SupabaseRows:
         self._max_losses = max_losses
         self._opens = [{"kind": kind, **write_backs.opening(opening)} for kind, opening in opens.items()]
         self._persistence = persistence
+        self._claiming = replace(persistence, give_up_after_s=min(CLAIM_FOR_S, persistence.give_up_after_s))
         self._held: set[Key] = set()
         self._under_way: set[asyncio.Future[None]] = set()  # claims whose answer is not known yet
         self._handing_back: set[asyncio.Task[None]] = set()
@@ -83,7 +85,10 @@ class SupabaseRows:
     # Which rows are ours
 
     async def claim(self, id: str) -> Work | None:
-        work = value_of(await self._claims.submit(id))
+        async def claim(_failures: int) -> Work | Poisoned | None:
+            return value_of(await self._claims.submit(id))
+
+        work = await self._claiming.call(claim)
         if isinstance(work, Poisoned):
             raise work
         return work
@@ -179,20 +184,25 @@ class SupabaseRows:
             "opens": self._opens,
             "max_losses": self._max_losses,
         }
+        try:
+            rows = await self._claimed(arguments)
+        except Retryable:  # the claim may have been made all the same, and would keep the next one off
+            with suppress(JobError):  # the lease ends it
+                await self._release_unheard(ids)
+            raise
+        claimed = {row["id"]: work_of(row) if row["status"] == "running" else Poisoned() for row in rows}
+        return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
+
+    async def _claimed(self, arguments: Mapping[str, Any]) -> Any:
         under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way.add(under_way)
         try:
             rows = await self._database.call("claim_generations_v1", arguments)
-        except Retryable:  # the claim may have been made all the same
-            self._later(self._release_unheard(ids))
-            raise
-        else:
             self._held.update([(row["id"], row["attempt"]) for row in rows if row["status"] == "running"])
+            return rows
         finally:
             self._under_way.discard(under_way)
             under_way.set_result(None)
-        claimed = {row["id"]: work_of(row) if row["status"] == "running" else Poisoned() for row in rows}
-        return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
 
     def _hand_back(self, result: Work | Poisoned | JobError | None) -> None:
         """Releases a claim whose waiter was canceled meanwhile: its worker stops."""
@@ -205,7 +215,7 @@ class SupabaseRows:
         A renewal lists our attempts on these rows. Claims that are under way by then may be about to tell of some of
         them, later ones not: once those have been answered, what is not held was never heard of.
         """
-        rows = await self._persistence.call(
+        rows = await self._claiming.call(
             lambda _: self._database.call("renew_generations_v1", self._naming(unique(ids)))
         )
         ours = [(row["generation_id"], row["attempt"]) for row in rows if row["state"] == "held"]

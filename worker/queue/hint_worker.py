@@ -5,7 +5,6 @@ anew. Nothing that Redis does ends it.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +16,13 @@ from redis.exceptions import RedisError
 
 from worker.queue.connecting import require_safe_server
 from worker.queue.heartbeat import Heartbeat
-from worker.queue.jobs import Ended, Given, Running
+from worker.queue.jobs import Ended, Given
 from worker.queue.link import Argument, Link
+from worker.queue.places import Places
 from worker.queue.reach import Reach
 from worker.queue.renewing import HintLeases
 from worker.queue.scripts import LANES, read_script
-from worker.queue.wire import RunHint, UnreadableHint, aborted_result, hint_in
+from worker.queue.wire import RunHint, aborted_result
 from worker.renewing import STUCK_S, RenewingThread
 from worker.telemetry import Metrics
 
@@ -54,7 +54,6 @@ class HintWorker:
 
     def __init__(self, redis: ArqRedis, run: RunHint, claiming: Claiming, metrics: Metrics) -> None:
         self._redis = redis
-        self._run = run
         self._claiming = claiming
         self._metrics = metrics
         self._queue_name = redis.default_queue_name
@@ -62,7 +61,7 @@ class HintWorker:
         self._turn = asyncio.Lock()  # of the stepping link
         self._reach = Reach()
         self._owner = uuid4().hex[:12]
-        self._running: dict[str, Running] = {}
+        self._places = Places(run, claiming.max_jobs, self._queue_name, self._end)
         self._ended: list[Ended] = []
         self._is_stopping = False
         self._is_brisk = False  # jobs are over at once
@@ -70,7 +69,7 @@ class HintWorker:
         self._is_waiting = False  # for a token: ends do not travel with a claim
         self._has_place, self._has_ended = asyncio.Event(), asyncio.Event()
         self._leases = HintLeases(
-            redis, self._queue_name, lease_s=claiming.lease_s, held=self._held, lost=self._lost_from_thread
+            redis, self._queue_name, lease_s=claiming.lease_s, held=self._places.held, lost=self._lost_from_thread
         )
         self._renewing = RenewingThread(
             self._leases.renew, name="hints", lease_s=claiming.lease_s, stuck_s=claiming.stuck_s
@@ -78,7 +77,7 @@ class HintWorker:
 
     @property
     def running(self) -> int:
-        return len(self._running)
+        return len(self._places.running)
 
     def unready(self) -> tuple[str, ...]:
         """Why this worker should be given no work: for the readiness check."""
@@ -90,7 +89,7 @@ class HintWorker:
         Raises UnsafeRedis where the server's settings lose jobs.
         """
         claiming = asyncio.create_task(self._claim_until_stopped())
-        heartbeat = Heartbeat(self._redis, self._queue_name, self._owner, self._running)
+        heartbeat = Heartbeat(self._redis, self._queue_name, self._owner, self._places.running)
         others = [asyncio.create_task(c) for c in (self._flush_forever(), heartbeat.beat_forever())]
         stopping = asyncio.create_task(stop.wait())
         self._renewing.start()
@@ -118,7 +117,7 @@ class HintWorker:
         await self._check_server()
         more_in_ms = 0
         while not self._is_stopping:
-            free = self._claiming.max_jobs - len(self._running)
+            free = self._places.free
             if free <= 0:
                 self._has_place.clear()
                 await self._has_place.wait()
@@ -178,7 +177,7 @@ class HintWorker:
     async def _recall(self) -> None:
         """Hands back what a claim gave us whose reply was lost: it would wait for its lease to end."""
         async with self._turn:
-            known = [*self._running, *(end.job.id for end in self._ended)]
+            known = [*self._places.running, *(end.job.id for end in self._ended)]
             lease_ms = round(1000 * self._claiming.lease_s)
             recalled = await self._stepping.call(RECALL, [self._owner, lease_ms, *known])
         self._has_unheard = False
@@ -208,33 +207,17 @@ class HintWorker:
         return int(more_in_ms)
 
     def _start(self, job: Given) -> None:
-        if (running := self._running.get(job.id)) is not None:  # its lease was lost, and comes back to us
-            running.job = job
-        elif self._is_stopping:
+        if self._places.runs_already(job):
+            return
+        if self._is_stopping:
             self._end(Ended(job, "release"))
         elif job.is_aborted:
             self._end(Ended(job, "done", result=aborted_result(job.id, self._queue_name)))
         else:
             self._metrics.hint_claimed(job.lane, job.waited_ms / 1000)
-            self._running[job.id] = Running(job, asyncio.create_task(self._run_job(job)))
+            self._places.put(job)
 
-    # Running
-
-    async def _run_job(self, job: Given) -> None:
-        began_s, how = time.monotonic(), "done"
-        try:
-            await self._run(hint_in(job.payload))
-        except UnreadableHint as problem:
-            log.error("hint.unreadable", job=job.id, problem=str(problem))
-        except asyncio.CancelledError:  # the loop's own doing: it stops, or somebody aborted the job
-            how = "release"
-        except Exception as error:
-            log.error("hint.crashed", job=job.id, exc_info=error)
-        running = self._running.pop(job.id)
-        if running.is_aborted:
-            self._end(Ended(running.job, "done", result=aborted_result(job.id, self._queue_name)))
-        else:
-            self._end(Ended(running.job, "done" if how == "done" else "release", time.monotonic() - began_s))
+    # Telling
 
     def _end(self, ended: Ended) -> None:
         self._ended.append(ended)
@@ -256,23 +239,18 @@ class HintWorker:
 
     # Leases
 
-    def _held(self) -> Sequence[tuple[Argument, ...]]:
-        """For the renewing thread: one copy, which nothing else can change."""
-        jobs = [running.job for running in self._running.copy().values()]
-        return [(job.id, job.token, job.tenant) for job in jobs]
-
     def _lost_from_thread(self, ids: Sequence[str]) -> None:
         self._renewing.tell(lambda: self._not_renewed(ids))
 
     def _not_renewed(self, ids: Sequence[str]) -> None:
         """Jobs that ended while they were being renewed have lost nothing."""
-        self._lost([id for id in ids if id in self._running])
+        self._lost([id for id in ids if id in self._places.running])
 
     def _lost(self, ids: Sequence[str]) -> None:
         """A lost lease cancels nothing: it paced redelivery, and the row's lease decides who runs."""
         for id in ids:
             self._metrics.hint_lease_lost()
-            log.warning("hint.lease_lost", job=id, is_running=id in self._running)
+            log.warning("hint.lease_lost", job=id, is_running=id in self._places.running)
 
     # Stopping, and outages
 
@@ -281,15 +259,7 @@ class HintWorker:
         self._is_stopping = True
         self._has_place.set()
         await asyncio.wait({claiming})  # a claim under way is answered within its wait: what it took is handed back
-        tasks = {running.task for running in self._running.values()}
-        if tasks:
-            log.info("worker.draining", running=len(tasks), grace_s=grace_s)
-            _, late = await asyncio.wait(tasks, timeout=grace_s)
-            if late:
-                log.warning("worker.cut_short", canceled=len(late))
-                for task in late:
-                    task.cancel()
-                await asyncio.wait(late)
+        await self._places.empty(grace_s)
         await self._flush_last()
 
     async def _flush_last(self) -> None:
@@ -305,4 +275,4 @@ class HintWorker:
             log.warning("hints.not_told", ended=len(self._ended))
 
     async def _pause(self, error: Exception) -> None:
-        await asyncio.sleep(self._reach.failed(error, running=len(self._running)))
+        await asyncio.sleep(self._reach.failed(error, running=self.running))

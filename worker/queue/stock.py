@@ -3,12 +3,14 @@
 from typing import Any
 
 import structlog
-from arq.worker import Function, func
+from arq.worker import Function, Retry, func
 
+from worker.ports import NotClaimed
 from worker.queue.wire import FUNCTION, RunHint, UnreadableHint, hint_of
 
 log = structlog.get_logger()
 
+AGAIN_S = 1.0  # after a database that did not answer
 ATTEMPT_LIMIT_S = 86_400.0  # our own timeout ends an attempt; arq's is only there because arq wants one
 
 
@@ -23,5 +25,7 @@ def job_function(run: RunHint) -> Function:
             await run(hint_of(arguments))
         except UnreadableHint as error:
             log.error("hint.unreadable", problem=str(error))
+        except NotClaimed as error:
+            raise Retry(defer=AGAIN_S) from error
 
     return func(run_generation, name=FUNCTION, keep_result=0, timeout=ATTEMPT_LIMIT_S, max_tries=1_000_000)

@@ -14,7 +14,7 @@ from tests.worker.adapters.grounds import MODEL, SupabaseGround
 from tests.worker.adapters.wire import Wire, be_away, lose_replies, tapped
 from worker.adapters.database import Database
 from worker.adapters.persisting import Persistence
-from worker.adapters.rows import Intervals, SupabaseRows
+from worker.adapters.rows import CLAIM_FOR_S, Intervals, SupabaseRows
 from worker.local.stack import Stack
 from worker.ports import Checkpoint, Closing, Ended, Requeued, Unsettleable
 
@@ -198,38 +198,43 @@ async def test_an_end_that_was_really_lost_during_an_outage_is_reported_as_lost(
     assert not await rows.end(ended(work))
 
 
-async def test_a_claim_that_cannot_be_made_is_left_to_the_queue(rows: SupabaseRows, wire: Wire) -> None:
-    be_away(wire, times=1)
+async def test_a_claim_is_made_as_soon_as_the_database_is_back(
+    rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
+) -> None:
+    id = supabase_ground.insert()
+    be_away(wire, times=5)
+    work = await claimed(rows, id)
+    assert (work.attempt, work.tries) == (1, 1)
+
+
+async def test_a_claim_that_fails_is_made_again(
+    rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
+) -> None:
+    id = supabase_ground.insert()
+    refusals = iter([httpx.Response(500), httpx.Response(502), httpx.Response(503)])
+    wire.before = lambda called: next(refusals, None) if called == "claim_generations_v1" else None
+    assert (await claimed(rows, id)).attempt == 1
+
+
+async def test_a_claim_gives_up_in_time_for_another_worker(
+    rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire, pauses: Pauses
+) -> None:
+    be_away(wire, times=1000)
     with pytest.raises(Retryable):
-        await rows.claim("00000000-0000-4000-8000-000000000000")
-    assert wire.requests["claim_generations_v1"] == 1
+        await rows.claim(supabase_ground.insert())
+    assert 0 < sum(pauses.slept) <= 2 * CLAIM_FOR_S
 
 
-async def test_a_claim_whose_reply_was_lost_is_handed_back_and_uses_up_no_try(
+async def test_a_claim_whose_reply_was_lost_is_handed_back_and_made_anew_and_uses_up_no_try(
     rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
 ) -> None:
     orphan, held = supabase_ground.insert(), supabase_ground.insert()
     await claimed(rows, held)
     lose_replies(wire, "claim_generations_v1", times=1)
-    with pytest.raises(Retryable):
-        await rows.claim(orphan)
-    await rows.close()
+    work = await claimed(rows, orphan)
+    assert (work.attempt, work.tries) == (2, 1)
     assert supabase_ground.stored(held).outcomes == (None,)
-    stored = supabase_ground.stored(orphan)
-    assert (stored.status, stored.tries, stored.outcomes) == ("queued", 0, ("released",))
-
-
-async def test_what_is_claimed_again_meanwhile_is_not_handed_back(
-    rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
-) -> None:
-    id = supabase_ground.insert()
-    lose_replies(wire, "claim_generations_v1", times=1)
-    with pytest.raises(Retryable):
-        await rows.claim(id)
-    while (work := await rows.claim(id)) is None:  # noqa: ASYNC110 - the release tells nobody
-        await asyncio.sleep(0.01)
-    await asyncio.gather(*rows._handing_back)
-    assert supabase_ground.stored(id).status == "running"
+    assert supabase_ground.stored(orphan).outcomes == ("released", None)
     assert await rows.end(ended(work))
 
 

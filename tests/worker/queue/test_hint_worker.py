@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.valkey import Valkey
 from tests.waiting import async_until
 from tests.worker.queue_contract import hint
-from worker.ports import Hint
+from worker.ports import Hint, NotClaimed
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.connecting import UnsafeRedis, connected
 from worker.queue.hint_worker import Claiming, HintWorker
@@ -36,10 +36,13 @@ class Runs:
     at_once: int = 0
     most_at_once: int = 0
     hold: bool = False
+    unclaimed: int = 0  # so many begin, and the database does not answer them
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, hint: Hint) -> None:
         self.began.append(hint)
+        if len(self.began) <= self.unclaimed:
+            raise NotClaimed
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -379,3 +382,12 @@ async def test_a_worker_shows_that_it_is_alive_where_arq_looks(redis: ArqRedis, 
     assert not await is_shown()
     async with working(redis, Runs()):
         await async_until(is_shown, "arq --check finds the worker")
+
+
+async def test_a_hint_whose_row_could_not_be_claimed_goes_back_and_is_given_out_again(redis: ArqRedis) -> None:
+    queue, runs, ours = ArqQueue(redis), Runs(unclaimed=2), hint()
+    async with working(redis, runs):
+        await queue.enqueue([ours])
+        await until_empty(queue)
+    assert (runs.began, runs.ended) == ([ours] * 3, [ours])
+    assert set(await redis.keys("*")) <= KEPT
