@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from jobs.errors import Permanent
 from worker.client import Rowcall
 from worker.commands import progress_bar, show_ingested
 from worker.ingests import Ingested, Ingests, Report
@@ -14,11 +13,8 @@ PAGE = 100  # documents in one call
 FIRST = "00000000-0000-0000-0000-000000000000"
 
 
-async def reembed_documents(operator: Operator, *, as_json: bool) -> bool:
-    """Whether every document can be searched by the configured model now."""
-    embedding_model = operator.embedding_model
-    if embedding_model is None:
-        raise Permanent("config.missing", "there is no rowcall.toml here, whose [embedding] says which model to use")
+async def reembed_documents(operator: Operator, embedding_model: str, *, as_json: bool) -> bool:
+    """Whether every document can be searched by that model now."""
     with progress_bar(Console(stderr=True, quiet=as_json)) as report:
         ingested = await reembed(operator, embedding_model, report)
     if not ingested and not as_json:

@@ -139,7 +139,7 @@ class Turmoil:
             self._connection.execute(f"select rowcall.{verb}_generation(%s)", (self._chance.choice(self._ids),))
 
     def replay(self) -> None:
-        self._connection.execute("select rowcall.replay_generations_v1(%s::uuid[])", (self._some(30),))
+        self._connection.execute("select * from rowcall.replay_generations_v2(%s::uuid[])", (self._some(30),))
 
     def _some(self, many: int) -> list[str]:
         return self._chance.sample(self._ids, many)

@@ -44,7 +44,10 @@ def ingest(
         fail("name files or folders, or give --reembed alone", ExitCode.USAGE)
     if paths:
         act(ingest_files(account(state), paths, as_json=as_json))
-    act(reembed_documents(operator(state), as_json=as_json))
+    project = operator(state)
+    if project.embedding_model is None:
+        fail("there is no rowcall.toml here, whose [embedding] names the model", ExitCode.CONFIGURATION)
+    act(reembed_documents(project, project.embedding_model, as_json=as_json))
 
 
 def ask(
