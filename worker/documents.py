@@ -11,7 +11,7 @@ from jobs.errors import Permanent
 from worker.client import Rowcall
 from worker.ingests import Ingested, Ingests, Report, silent
 from worker.lifecycle import UNFINISHED
-from worker.refusals import RequestRefused, Unreachable
+from worker.refusals import ValuesRefused
 
 MEDIA_TYPES = {
     ".md": "text/markdown",
@@ -113,9 +113,7 @@ async def _put(rowcall: Rowcall, files: Sequence[File], ingests: Ingests) -> Seq
     documents = [{"source": f.source, "media_type": f.media_type, "content": f.content} for f in files]
     try:
         return await rowcall.put_documents(documents)
-    except Unreachable:
-        raise
-    except RequestRefused as refused:
+    except ValuesRefused as refused:
         if len(files) == 1:
             ingests.ended(Ingested(files[0].source, "refused", 0, str(refused)))
             return ()

@@ -14,6 +14,10 @@ class Unreachable(RequestRefused):
     """The project did not answer, or has trouble of its own: the same may be asked again."""
 
 
+class ValuesRefused(RequestRefused):
+    """The project takes requests, and not what this one brings: too large, not of its type, against a constraint."""
+
+
 async def rows(query: Any) -> list[dict[str, Any]]:
     return list(await answered(query))
 
@@ -24,7 +28,13 @@ async def answered(query: Any) -> Any:
         return (await query.execute()).data
     except APIError as error:
         hint = f" {error.hint}" if error.hint else ""
-        kind = Unreachable if str(error.code).startswith(("5", "PGRST0")) else RequestRefused
-        raise kind(f"{error.message} ({error.code}).{hint}") from error
+        raise _kind(str(error.code))(f"{error.message} ({error.code}).{hint}") from error
     except httpx.HTTPError as error:
         raise Unreachable(f"the project does not answer: {type(error).__name__} {error}") from error
+
+
+def _kind(code: str) -> type[RequestRefused]:
+    """`code`: Postgres', PostgREST's, or an HTTP status."""
+    if code.startswith(("5", "PGRST0")):
+        return Unreachable
+    return ValuesRefused if code in {"PT400", "413"} or code.startswith(("22", "23")) else RequestRefused

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from worker import documents, ingests, reembedding
-from worker.client import Rowcall
+from worker.client import RequestRefused, Rowcall
 from worker.documents import PAGE_BYTES, ingest_paths
 from worker.ingests import Progress, silent
 from worker.local.stack import Stack
@@ -117,6 +117,17 @@ async def test_a_file_that_the_project_refuses_stops_no_other(rowcall: Rowcall, 
     assert refused.keys() == {"birds/4.txt", "birds/5.txt"}
     assert "more than the limit of 4194304" in refused["birds/4.txt"]
     assert "(22" in refused["birds/5.txt"]  # Postgres' class of codes for data that it cannot hold
+
+
+async def test_a_limit_ends_the_ingest_instead_of_refusing_file_by_file(
+    rowcall_stack: Stack, rowcall: Rowcall, folder: Path
+) -> None:
+    user = await user_of(rowcall)
+    with psycopg.connect(rowcall_stack.admin_db_url, autocommit=True) as connection:
+        spent = "update rowcall.spend set cost_usd = 10 where tenant = %s"  # the fixture's document has its sum there
+        connection.execute(spent, (user,))
+    with pytest.raises(RequestRefused, match=r"limits.usd_per_tenant_and_day"):
+        await ingest_paths(rowcall, [folder])
 
 
 async def test_large_files_are_written_in_pages_that_a_request_holds(
