@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from jobs.completions import Asked, complete_by
+from jobs.completions import Asked, complete_by, give_again
 from jobs.decisions.citing import cite
 from jobs.decisions.compression import compress
 from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
 from jobs.ports import Finished, Opening, Work, World
 from jobs.questions import Question
+from jobs.reusing import Reusing
 from jobs.routes import chosen_route
 
 MAX_CHUNKS = 30  # candidates from each of the two searches
@@ -26,9 +27,15 @@ async def answer(work: Work, world: World) -> Finished:
         call.used(embedded.usage)
 
     chosen = chosen_route(work, question.text, world, history=question.history, embedding=embedded.vectors[0])
-    opening = chosen.route.opening("answer")
+    reusing = Reusing.of(work, question, chosen.route, world)
     context = await world.knowledge.context(
-        work, question.searched, embedded.vectors, opening, max_chunks=MAX_CHUNKS, max_examples=MAX_EXAMPLES
+        work,
+        question.searched,
+        embedded.vectors,
+        chosen.route.opening("answer"),
+        max_chunks=MAX_CHUNKS,
+        max_examples=MAX_EXAMPLES,
+        cache_scope=reusing.scope,
     )
     ranked = fuse(context.candidates, question=question.searched, limit=MAX_PASSAGES)
     passages = compress(
@@ -43,16 +50,23 @@ async def answer(work: Work, world: World) -> Finished:
         count_tokens=world.count_tokens,
     )
 
-    asked = Asked("answer", prompt.messages, question.max_output_tokens)
-    completion = await complete_by(chosen.route, asked, work, world, opened=context.call_id)
+    if reuse := reusing.choose(context, passages):
+        completion = await give_again(reuse, chosen.route, world, opened=context.call_id)
+    else:
+        asked = Asked("answer", prompt.messages, question.max_output_tokens)
+        standby = reusing.choose(context, passages, may_be_stale=True)
+        completion = await complete_by(chosen.route, asked, work, world, opened=context.call_id, standby=standby)
 
+    reused = completion.reused
+    citations = reused.cached.citations if reused else [asdict(c) for c in cite(completion.text, passages)]
     return Finished(
         answer=completion.text,
         output=_remarks(completion.warnings, other_model=context.other_model),
-        citations=tuple(asdict(citation) for citation in cite(completion.text, passages)),
+        citations=tuple(citations),
         route=completion.route,
-        route_reason=chosen.reason,
+        route_reason=f"cache:{reused.how}" if reused else chosen.reason,
         prompt_version=prompt.version,
+        reusable=reusing.entry(completion, context, passages, embedded.vectors[0], cites=bool(citations)),
     )
 
 

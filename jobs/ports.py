@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.decisions.caching import OFF, CachedAnswer, Caching
 from jobs.decisions.falling_back import NO_CHAINS, Chains, Failure
 from jobs.decisions.fusion import Candidate
 from jobs.decisions.prompting import Message, Template
@@ -43,6 +44,21 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Reusable:
+    """What makes an answer one that can be given again: kept beside it once it is finished."""
+
+    scope: str
+    key: str  # as jobs.decisions.caching makes it, the scope as well
+    question: str
+    embedding: Embedding
+    embedding_model: str
+    chunk_ids: tuple[int, ...]  # in the prompt
+    seen_chunk_ids: tuple[int, ...]  # found, in the prompt or not
+    ttl_s: float
+    stale_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """What a job hands back. The executor adds tokens, cost and times from the attempt's ledger and stream."""
 
@@ -54,6 +70,7 @@ class Finished:
     variant: str | None = None
     prompt_version: str | None = None
     needs_review: bool = False
+    reusable: Reusable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +99,7 @@ class Context:
     examples: tuple["Example", ...]
     other_model: bool  # the owner has chunks whose vectors are another embedding model's: they cannot be found
     call_id: str | None
+    cached: tuple[CachedAnswer, ...] = ()  # answers to questions like this one, nearest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +154,20 @@ class Knowledge(Protocol):
     """
 
     async def context(
-        self, work: Work, question: str, vector: Vectors, opens: "Opening", *, max_chunks: int, max_examples: int
+        self,
+        work: Work,
+        question: str,
+        vector: Vectors,
+        opens: "Opening",
+        *,
+        max_chunks: int,
+        max_examples: int,
+        cache_scope: str | None = None,
     ) -> Context:
-        """Chunks near the question, read as the owner, and the opened ledger row. `vector` is (1, 384)."""
+        """Chunks near the question, read as the owner, and the opened ledger row. `vector` is (1, 384).
+
+        Cached answers are looked up in `cache_scope`; None: there are none.
+        """
         ...
 
     async def document(self, work: Work) -> Document | None:
@@ -233,6 +262,10 @@ class Call(Protocol):
         """Notes a piece of the answer, which arrived now."""
         ...
 
+    def spared(self, cached: CachedAnswer) -> None:
+        """Notes that the model was not asked: this answer was given again."""
+        ...
+
 
 class Ledger(Protocol):
     """Every model call of an attempt. A call is closed when its block ends: by an exception, as failed."""
@@ -294,6 +327,7 @@ class World:
     routes: Mapping[str, Route]  # by name; there is one named default
     routing: Routing
     prompts: Mapping[str, Template]  # by file name without its ending
+    caching: Caching = OFF
 
 
 Job = Callable[[Work, World], Awaitable[Finished]]

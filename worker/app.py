@@ -163,7 +163,17 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
 
         def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
             return World(
-                knowledge, paced_embedder, paced_chat, ledger, stream, circuits, count_tokens, routes, routing, prompts
+                knowledge,
+                paced_embedder,
+                paced_chat,
+                ledger,
+                stream,
+                circuits,
+                count_tokens,
+                routes,
+                routing,
+                prompts,
+                settings.caching,
             )
 
         executor = Executor(

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from jobs.decisions.falling_back import CACHE
+
 Positive = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Price = Annotated[float, Field(ge=0)]
@@ -135,8 +137,28 @@ class RouteSection(Section):
     total_timeout_s: Positive = Field(default=120.0, description="of one model call")
 
 
+class CacheSection(Section):
+    """Answers that are given again. Only within a tenant, to an asker who may read every passage that the answer was
+    made from, for the same kind, prompt file, route, limits and filter, and never with history.
+    """
+
+    mode: Literal["off", "exact", "semantic"] = Field(
+        default="off",
+        description="exact: the model would be asked the same; semantic: also questions that mean the same",
+    )
+    min_probability: Annotated[float, Field(ge=0.5, le=1)] = Field(
+        default=0.97, description="that two questions ask the same, for semantic"
+    )
+    ttl_s: Positive = Field(default=86_400.0, description="how long an answer is fresh")
+    stale_s: Annotated[float, Field(ge=0)] = Field(
+        default=604_800.0,
+        description="how much longer it is kept for when models fail: where `cache` stands in a chain of `[fallbacks]`",
+    )
+
+
 class FallbackSection(Section):
-    """Routes that are asked when the route of this name fails: names of `[routes]`, in this order, one list a cause.
+    """Who is asked when the route of this name fails: names of `[routes]`, in this order, one list a cause; or
+    `cache`, an answer that was given before to the same question, stale ones included.
 
     Nobody goes on with another model's text: after its first text an error ends the attempt, and the next one begins
     with the next route.
@@ -145,6 +167,14 @@ class FallbackSection(Section):
     errors: tuple[Text, ...] = Field(default=(), description="after a timeout, a limit (429) or an error")
     context_too_long: tuple[Text, ...] = Field(default=(), description="when the prompt does not fit the model")
     refusals: tuple[Text, ...] = Field(default=(), description="when the model or its filter declines")
+    deadline_s: Positive | None = Field(
+        default=None,
+        description="for all of them together, the route itself included; then only `cache` is left. Left out: none",
+    )
+
+    @property
+    def chains(self) -> Mapping[str, tuple[str, ...]]:
+        return {"errors": self.errors, "context_too_long": self.context_too_long, "refusals": self.refusals}
 
 
 class RuleSection(Section):
@@ -243,6 +273,7 @@ class Configuration(Section):
     fallbacks: Mapping[str, FallbackSection] = {}
     rules: Mapping[str, RuleSection] = {}
     classifier: ClassifierSection = ClassifierSection()
+    cache: CacheSection = CacheSection()
     breaking: BreakingSection = BreakingSection()
     prices: Mapping[str, PriceSection] = {}
     limits: Mapping[str, LimitSection] = {}
@@ -250,6 +281,8 @@ class Configuration(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Configuration":
+        if CACHE in self.routes:
+            raise ValueError(f"routes: {CACHE!r} is what the cached answer is called in [fallbacks]")
         if "default" not in self.routes:
             raise ValueError("routes: there must be a route named 'default'")
         named = {"embedding": self.embedding.provider, **{f"routes.{n}": r.provider for n, r in self.routes.items()}}
@@ -275,8 +308,8 @@ class Configuration(Section):
         for name, section in self.fallbacks.items():
             if name not in self.routes:
                 raise ValueError(f"fallbacks.{name} must be a name of [routes]: {', '.join(self.routes)}")
-            others = [route for route in self.routes if route != name]
-            for cause, chain in section:
+            others = [*(route for route in self.routes if route != name), CACHE]
+            for cause, chain in section.chains.items():
                 for route in chain:
                     if route not in others:
                         allowed = ", ".join(others) or "there are none"

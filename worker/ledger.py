@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from jobs.decisions.caching import CachedAnswer
 from jobs.decisions.pricing import Price, cost_usd
 from jobs.errors import JobError
 from jobs.ports import ModelName, Opening, Usage, Work
@@ -25,6 +26,7 @@ class OpenCall:
         self._usage: Usage | None = None
         self._sent: tuple[str, ...] = ()
         self._received: list[str] = []
+        self._spared: CachedAnswer | None = None
 
     def used(self, usage: Usage) -> None:
         self._usage = usage
@@ -37,7 +39,12 @@ class OpenCall:
             self._first_token_s = self._monotonic_s()
         self._received.append(text)
 
+    def spared(self, cached: CachedAnswer) -> None:
+        self._spared = cached
+
     def closed(self, error: BaseException | None, prices: Prices, count_tokens: CountTokens) -> Closing:
+        if self._spared is not None and error is None:
+            return self._closed_by(self._spared)
         usage, model = self._usage or self._estimate(count_tokens), self._opening.model
         return Closing(
             id=self.id,
@@ -60,6 +67,24 @@ class OpenCall:
             ),
             error_code=None if error is None else _code_of(error),
             is_estimated=usage is not None and self._usage is None,
+        )
+
+    def _closed_by(self, cached: CachedAnswer) -> Closing:
+        return Closing(
+            id=self.id,
+            status="succeeded",
+            model=self._opening.model,
+            route=self._opening.route,
+            duration_ms=round(1000 * (self._monotonic_s() - self._began_s)),
+            tokens_in=0,
+            tokens_cached=0,
+            tokens_out=0,
+            cost_usd=0.0,
+            purpose="cache",
+            reused_id=cached.id,
+            saved_tokens_in=cached.tokens_in,
+            saved_tokens_out=cached.tokens_out,
+            saved_usd=cached.cost_usd,
         )
 
     def _estimate(self, count_tokens: CountTokens) -> Usage | None:

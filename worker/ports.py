@@ -128,6 +128,11 @@ class Closing:
     cost_usd: float | None = None
     error_code: str | None = None
     is_estimated: bool = False  # the tokens were counted here: the call ended before the provider told them
+    purpose: str | None = None  # None: as the call was opened
+    reused_id: int | None = None  # the cached answer that was given in place of the call, and what that saved
+    saved_tokens_in: int | None = None
+    saved_tokens_out: int | None = None
+    saved_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

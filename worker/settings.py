@@ -6,11 +6,13 @@ naming where it stands, its value and what is allowed.
 
 import tomllib
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from jobs.decisions.caching import Caching
 from jobs.decisions.falling_back import NO_CHAINS, Chains
 from jobs.decisions.predicting import Predictor
 from jobs.decisions.pricing import Price, most_usd
@@ -21,6 +23,7 @@ from worker.configuration import (
     Configuration,
     EmbeddingSection,
     Environment,
+    FallbackSection,
     ProviderSection,
     RouteSection,
     RuleSection,
@@ -108,7 +111,7 @@ class Settings(Section):
                 tokens_in=section.context_budget_tokens + HISTORY_TOKENS + FRAME_TOKENS,
                 tokens_out=section.max_output_tokens,
             ),
-            chains=NO_CHAINS if fallbacks is None else Chains(**fallbacks.model_dump()),
+            chains=NO_CHAINS if fallbacks is None else _chains(fallbacks),
         )
 
     def routing(self, predictor: Predictor | None) -> Routing:
@@ -118,6 +121,10 @@ class Settings(Section):
             candidates = tuple(Candidate(name, column, float(column)) for column, name in enumerate(section.routes))
             classifier = Classifier(predictor, candidates, section.price_weight)
         return Routing(tuple(_rule(name, rule) for name, rule in self.configuration.rules.items()), classifier)
+
+    @property
+    def caching(self) -> Caching:
+        return Caching(**self.configuration.cache.model_dump())
 
     def as_routes(self) -> dict[str, Route]:
         return {name: self.route(name) for name in self.routes}
@@ -176,6 +183,10 @@ def load(environ: Mapping[str, str]) -> Settings:
     return Settings(
         environment=environment, configuration=configuration, providers=providers, embedding=embedding, routes=routes
     )
+
+
+def _chains(section: FallbackSection) -> Chains:
+    return Chains(**section.chains, deadline_s=inf if section.deadline_s is None else section.deadline_s)
 
 
 def _rule(name: str, section: RuleSection) -> Rule:

@@ -7,6 +7,7 @@ refusal another opinion. An attempt asks no route twice, so it ends.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from jobs.errors import JobError, Retryable
@@ -16,13 +17,15 @@ Cause = Literal["error", "context_too_long", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """Names of routes, in the order in which they are asked."""
+    """Names of routes, or `cache`, in the order in which they are asked."""
 
     errors: tuple[str, ...] = ()  # timeouts included
     context_too_long: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
+    deadline_s: float = inf  # for all of them together; a cached answer takes no time
 
 
+CACHE = "cache"  # stands in a chain for the answer to the same question, or to one like it, that was given before
 NO_CHAINS = Chains()
 
 

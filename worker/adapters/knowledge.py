@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobs.decisions.caching import CachedAnswer
 from jobs.decisions.fusion import Candidate
-from jobs.ports import Context, Document, Embedding, Example, ModelName, NewChunk, Opening, StoredChunk, Vectors, Work
+from jobs.ports import Context, Document, Example, ModelName, NewChunk, Opening, StoredChunk, Vectors, Work
 from worker.adapters import write_backs
 from worker.adapters.database import Database
 
@@ -17,24 +18,34 @@ class SupabaseKnowledge:
         self._embedding_model = embedding_model.model
 
     async def context(
-        self, work: Work, question: str, vector: Vectors, opens: Opening, *, max_chunks: int, max_examples: int
+        self,
+        work: Work,
+        question: str,
+        vector: Vectors,
+        opens: Opening,
+        *,
+        max_chunks: int,
+        max_examples: int,
+        cache_scope: str | None = None,
     ) -> Context:
         arguments = {
             "generation_id": work.id,
             "attempt": work.attempt,
             "question": question,
-            "query_embedding": literal(vector[0]),
+            "query_embedding": write_backs.literal(vector[0]),
             "embedding_model": self._embedding_model,
             "max_chunks": max_chunks,
             "max_examples": max_examples,
+            "cache_scope": cache_scope,
             "opens": [write_backs.opening(opens)],
         }
-        found = await self._database.call("context_v1", arguments)
+        found = await self._database.call("context_v2", arguments)
         return Context(
             candidates=tuple(candidate_of(row) for row in found["chunks"]),
             examples=tuple(Example(row["question"], row["answer"], row["similarity"]) for row in found["examples"]),
             other_model=found["other_model"],
             call_id=found["call_id"],
+            cached=tuple(cached_of(row) for row in found["cached"]),
         )
 
     async def document(self, work: Work) -> Document | None:
@@ -59,11 +70,6 @@ class SupabaseKnowledge:
         await self._database.call("store_chunks_v1", arguments)
 
 
-def literal(vector: Embedding) -> str:
-    """The vector as pgvector reads it, `[0.1,-0.25,…]`: seven digits carry a float32 to its last bit or two."""
-    return "[" + ",".join(f"{number:.7g}" for number in vector.tolist()) + "]"
-
-
 def row_of(chunk: NewChunk) -> dict[str, Any]:
     return {
         "ordinal": chunk.ordinal,
@@ -75,7 +81,7 @@ def row_of(chunk: NewChunk) -> dict[str, Any]:
         "metadata": dict(chunk.metadata),
         "content_hash": chunk.content_hash,
         "occurrence": chunk.occurrence,
-        "embedding": None if chunk.embedding is None else literal(chunk.embedding),
+        "embedding": None if chunk.embedding is None else write_backs.literal(chunk.embedding),
     }
 
 
@@ -94,6 +100,24 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
         vector_position=row["vector_position"],
         text_position=row["text_position"],
         metadata=row["metadata"],
+    )
+
+
+def cached_of(row: Mapping[str, Any]) -> CachedAnswer:
+    return CachedAnswer(
+        id=row["id"],
+        key=row["question_key"],
+        question=row["question"],
+        answer=row["answer"],
+        citations=tuple(row["citations"]),
+        similarity=row["similarity"],
+        age_s=row["age_s"],
+        is_fresh=row["is_fresh"],
+        chunk_ids=frozenset(row["chunk_ids"]),
+        seen_chunk_ids=frozenset(row["seen_chunk_ids"]),
+        tokens_in=row["tokens_in"],
+        tokens_out=row["tokens_out"],
+        cost_usd=row["cost_usd"],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from jobs.decisions.streaming import utf16_length
-from jobs.ports import Opening
+from jobs.ports import Embedding, Opening, Reusable
 from worker.ports import Checkpoint, Closing, Ended, Requeued, Unsettleable
 
 Row = dict[str, Any]
@@ -40,6 +40,11 @@ def closing(closing: Closing) -> Row:
         "cost_usd": closing.cost_usd,
         "error_code": closing.error_code,
         "is_estimated": closing.is_estimated,
+        "purpose": closing.purpose,
+        "reused_id": closing.reused_id,
+        "saved_tokens_in": closing.saved_tokens_in,
+        "saved_tokens_out": closing.saved_tokens_out,
+        "saved_usd": closing.saved_usd,
     }
 
 
@@ -82,8 +87,29 @@ def ended(ended: Ended) -> Row:
             "variant": finished.variant,
             "prompt_version": finished.prompt_version,
         }
+        if finished.reusable is not None:
+            row["reusable"] = reusable(finished.reusable)
     require_json(row)
     return row
+
+
+def reusable(reusable: Reusable) -> Row:
+    return {
+        "scope": reusable.scope,
+        "question_key": reusable.key,
+        "question": reusable.question,
+        "embedding": literal(reusable.embedding),
+        "embedding_model": reusable.embedding_model,
+        "chunk_ids": list(reusable.chunk_ids),
+        "seen_chunk_ids": list(reusable.seen_chunk_ids),
+        "ttl_s": reusable.ttl_s,
+        "stale_s": reusable.stale_s,
+    }
+
+
+def literal(vector: Embedding) -> str:
+    """The vector as pgvector reads it, `[0.1,-0.25,…]`: seven digits carry a float32 to its last bit or two."""
+    return "[" + ",".join(f"{number:.7g}" for number in vector.tolist()) + "]"
 
 
 def require_json(row: Row) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.decisions.falling_back import Failure
-from jobs.ports import Document, Json, NewChunk, Opening
+from jobs.ports import Document, Json, NewChunk, Opening, Reusable
 from worker.adapters.write_backs import Row
 from worker.lifecycle import Status, move_is_allowed
 from worker.settling import Error
@@ -76,6 +76,14 @@ class KeptDocument:
     chunk_count: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    id: int
+    entry: Reusable
+    result: Row  # of the generation that made it
+    at: datetime
+
+
 class MemoryDatabase:
     """Shared by the adapters of one test, or of several workers in it. `now` is the database's clock."""
 
@@ -85,6 +93,7 @@ class MemoryDatabase:
         self.calls: dict[str, LedgerRow] = {}
         self.tenants: dict[str, str | None] = {}  # of generations, also of deleted ones
         self.documents: dict[str, KeptDocument] = {}
+        self.cached: dict[tuple[str, str], KeptAnswer] = {}  # by tenant and key
         self.chunks: dict[tuple[str, str, int], KeptChunk] = {}  # by document, hash and occurrence
         self.usd_per_tenant_and_day: float | None = 10.0  # as rowcall.limits has it
         self._chunk_ids = 0
@@ -190,6 +199,12 @@ class MemoryDatabase:
         """A new document, or the next revision of one."""
         self.documents[document.id] = KeptDocument(document, user_id)
 
+    def remember(self, generation: Generation, entry: Reusable) -> None:
+        """Keeps the answer that the generation has just been given."""
+        if generation.tenant is not None and "history" not in generation.input and generation.status == "succeeded":
+            kept = KeptAnswer(len(self.cached) + 1, entry, generation.result, self.now())
+            self.cached[generation.tenant, entry.key] = kept
+
     def next_chunk_id(self) -> int:
         self._chunk_ids += 1
         return self._chunk_ids
@@ -203,7 +218,9 @@ def integers_fit(row: Any) -> bool:
         case int():
             return -INT4_MAX - 1 <= row <= INT4_MAX
         case dict():
-            return all(integers_fit(member) for name, member in row.items() if name not in {"output", "citations"})
+            return all(
+                integers_fit(member) for name, member in row.items() if name not in {"output", "citations", "reusable"}
+            )
         case list():
             return all(integers_fit(member) for member in row)
         case _:

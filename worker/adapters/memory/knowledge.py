@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from jobs.decisions.caching import CachedAnswer
 from jobs.decisions.fusion import Candidate
 from jobs.errors import AttemptLost, Retryable, Superseded
 from jobs.ports import (
@@ -18,7 +19,7 @@ from jobs.ports import (
     Vectors,
     Work,
 )
-from worker.adapters.memory.database import Generation, KeptChunk, KeptDocument, MemoryDatabase
+from worker.adapters.memory.database import Generation, KeptAnswer, KeptChunk, KeptDocument, MemoryDatabase
 from worker.storable import storable
 
 
@@ -34,7 +35,15 @@ class MemoryKnowledge:
         self._embedding_model = embedding_model.model
 
     async def context(
-        self, work: Work, question: str, vector: Vectors, opens: Opening, *, max_chunks: int, max_examples: int
+        self,
+        work: Work,
+        question: str,
+        vector: Vectors,
+        opens: Opening,
+        *,
+        max_chunks: int,
+        max_examples: int,
+        cache_scope: str | None = None,
     ) -> Context:
         generation = self._held(work)
         chunks = [kept for kept in self.database.chunks.values() if self._document(kept, generation) is not None]
@@ -58,6 +67,7 @@ class MemoryKnowledge:
             self._near_examples(generation, vector[0], max_examples),
             other_model=len(searchable) < len(chunks),
             call_id=self.database.open_call(generation, opens),
+            cached=self._cached(generation, vector[0], cache_scope),
         )
 
     async def document(self, work: Work) -> Document | None:
@@ -125,6 +135,27 @@ class MemoryKnowledge:
         ]
         return tuple(sorted(mine, key=lambda example: -example.similarity)[:limit])
 
+    def _cached(self, generation: Generation, vector: Embedding, scope: str | None) -> tuple[CachedAnswer, ...]:
+        readable = {
+            kept.id
+            for kept in self.database.chunks.values()
+            if may_read(generation, self.database.documents[kept.document_id])
+        }
+        now = self.database.now()
+        near = [
+            cached_of(kept, cosine(kept.entry.embedding, vector), (now - kept.at).total_seconds())
+            for (tenant, _), kept in self.database.cached.items()
+            if tenant == generation.tenant
+            and kept.entry.scope == scope
+            and kept.entry.embedding_model == self._embedding_model
+            and (now - kept.at).total_seconds() < kept.entry.ttl_s + kept.entry.stale_s
+            and kept.entry.chunk_ids
+            and readable.issuperset(kept.entry.chunk_ids)
+        ]
+        if "history" in generation.input:
+            return ()
+        return tuple(sorted(near, key=lambda cached: -cached.similarity)[:4])
+
     def _candidate(
         self,
         kept: KeptChunk,
@@ -156,6 +187,25 @@ def positions(scores: Mapping[int, float], limit: int) -> dict[int, int]:
     """The position, from 1, of each of the best; ties by id."""
     best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))[:limit]
     return {chunk_id: position for position, chunk_id in enumerate(best, 1)}
+
+
+def cached_of(kept: KeptAnswer, similarity: float, age_s: float) -> CachedAnswer:
+    entry, result = kept.entry, kept.result
+    return CachedAnswer(
+        id=kept.id,
+        key=entry.key,
+        question=entry.question,
+        answer=result["answer"],
+        citations=tuple(result["citations"]),
+        similarity=similarity,
+        age_s=age_s,
+        is_fresh=age_s < entry.ttl_s,
+        chunk_ids=frozenset(entry.chunk_ids),
+        seen_chunk_ids=frozenset(entry.seen_chunk_ids),
+        tokens_in=result["tokens_in"],
+        tokens_out=result["tokens_out"],
+        cost_usd=result["cost_usd"],
+    )
 
 
 def may_read(generation: Generation, kept: KeptDocument) -> bool:

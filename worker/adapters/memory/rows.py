@@ -71,6 +71,8 @@ class MemoryRows:
         accepted = self._settle(ended.id, ended.attempt, ended.status, ended.status)
         if accepted is not None:
             accepted.result, accepted.error = row, row["error"]
+            if ended.finished is not None and ended.finished.reusable is not None:
+                self.database.remember(accepted, ended.finished.reusable)
         self._book(accepted, row)
         return accepted is not None
 
