@@ -312,9 +312,9 @@ class Configuration(Section):
             for cause, chain in section.chains.items():
                 for route in chain:
                     if route not in others:
-                        allowed = ", ".join(others) or "there are none"
                         raise ValueError(
-                            f"fallbacks.{name}.{cause} must be other names of [routes]: {allowed} (it is {route!r})"
+                            f"fallbacks.{name}.{cause} must be other names of [routes], or 'cache': "
+                            f"{', '.join(others)} (it is {route!r})"
                         )
         return self
 

@@ -85,7 +85,7 @@ def test_what_is_said_to_be_allowed_is_what_is_accepted(value: int) -> None:
         ("[routes.best]\nprovider = 'nobody'\nmodel = 'm'\nmax_output_tokens = 1\ncontext_budget_tokens = 100",
          "routes.best.provider must be a name of [providers]: openai (it is 'nobody')"),
         ("[fallbacks.strong]\nerrors = ['strong']",
-         "fallbacks.strong.errors must be other names of [routes]: default, best (it is 'strong')"),
+         "fallbacks.strong.errors must be other names of [routes], or 'cache': default, best, cache (it is 'strong')"),
         ("[fallbacks.nobody]\nerrors = []", "fallbacks.nobody must be a name of [routes]: default, strong, best"),
         ("[rules.mine]\nroute = 'none'",
          "rules.mine.route must be a name of [routes]: default, strong, best (it is 'none')"),
