@@ -16,7 +16,8 @@ For webhooks the vault needs intake's address, and the secret that .env holds:
 
   select vault.create_secret('https://<intake>/webhooks/supabase',
                              'rowcall_webhook_url');
-  select vault.create_secret('<ROWCALL_WEBHOOK_SECRET>', 'rowcall_webhook_secret');
+  select vault.create_secret('<ROWCALL_WEBHOOK_SECRET>',
+                             'rowcall_webhook_secret');
 """
 
 
