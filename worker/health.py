@@ -1,6 +1,6 @@
 """Health and metrics, for the platform that runs the process: never on the public port."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-Reasons = Callable[[], Sequence[str]]
+Reasons = Callable[[], Awaitable[Sequence[str]]]
 
 
 def create_internal(*, unready: Reasons, registry: CollectorRegistry) -> Starlette:
@@ -18,7 +18,7 @@ def create_internal(*, unready: Reasons, registry: CollectorRegistry) -> Starlet
         return JSONResponse({"status": "alive"})
 
     async def readyz(_request: Request) -> Response:
-        reasons = list(unready())
+        reasons = list(await unready())
         if reasons:
             return JSONResponse({"status": "unready", "reasons": reasons}, status_code=503)
         return JSONResponse({"status": "ready"})

@@ -22,6 +22,7 @@ PATH = "/webhooks/supabase"
 SIGNATURE_HEADER = "x-rowcall-signature"
 SECRET_HEADER = "x-rowcall-secret"  # noqa: S105 - a header's name
 RETRY_AFTER_S = 5
+READY_S = 2.0  # for the queue to answer a readiness check
 
 
 class Refusal(Exception):
@@ -59,6 +60,16 @@ def create_intake(
         raise ValueError("intake needs a webhook secret: without one anybody could enqueue")
     intake = _Intake(queue, cancels, metrics, tuple(secrets), bounds, tables or {}, clock)
     return Starlette(routes=[Route(PATH, intake.receive, methods=["POST"])])
+
+
+async def why_unready(queue: Queue, bounds: Bounds) -> tuple[str, ...]:
+    """The code with which webhooks would be refused now, by 503: for the readiness check."""
+    try:
+        async with asyncio.timeout(READY_S):
+            depth = await queue.probe()
+    except (QueueUnavailable, TimeoutError):
+        return ("queue.unavailable",)
+    return ("queue.full",) if depth >= bounds.max_backlog else ()
 
 
 @dataclass(frozen=True, slots=True)

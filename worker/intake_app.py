@@ -1,7 +1,7 @@
 """Intake's composition root. It needs the queue and no adapter: the SDKs of models and database stay out of it."""
 
 from worker.health import create_internal
-from worker.intake import Bounds, create_intake
+from worker.intake import Bounds, create_intake, why_unready
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.cancels import RedisCancels
 from worker.queue.connecting import connected
@@ -29,7 +29,7 @@ async def run_intake(settings: Settings, *, host: str | None = None, port: int |
         intake = create_intake(
             queue, cancels, metrics, secrets=settings.webhook_secrets, bounds=bounds, tables=settings.watched_tables
         )
-        health = create_internal(unready=tuple, registry=metrics.registry)
+        health = create_internal(unready=lambda: why_unready(queue, bounds), registry=metrics.registry)
         public = serving(intake, host=host or section.host, port=section.port if port is None else port, name="intake")
         async with public, serving(health, host=internal.host, port=internal.port, name="internal"):
             await stop.wait()

@@ -55,6 +55,10 @@ class Queue(Protocol):
         """How many hints wait or run. Raises `QueueUnavailable`."""
         ...
 
+    async def probe(self) -> int:
+        """The depth, after a write has shown that hints can be added. Raises `QueueUnavailable`."""
+        ...
+
     async def backlog(self) -> Backlog:
         """Depth, age and jobs in flight of each lane, fleet-wide. Raises `QueueUnavailable`."""
         ...

@@ -5,7 +5,10 @@ from worker.health import create_internal
 
 
 def client_with(reasons: list[str], registry: CollectorRegistry) -> httpx.AsyncClient:
-    app = create_internal(unready=lambda: reasons, registry=registry)
+    async def unready() -> list[str]:
+        return reasons
+
+    app = create_internal(unready=unready, registry=registry)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://internal")
 
 

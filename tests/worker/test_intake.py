@@ -15,8 +15,9 @@ from prometheus_client import generate_latest
 from starlette.applications import Starlette
 
 from tests.valkey import Valkey
+from tests.worker.queue.wires import wire_to
 from worker.adapters.memory import MemoryCancels, MemoryQueue
-from worker.intake import Bounds, create_intake
+from worker.intake import Bounds, create_intake, why_unready
 from worker.ports import Hint, Queue
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.connecting import connected
@@ -289,6 +290,39 @@ async def test_a_redis_that_is_away_is_a_503_and_works_again_afterwards(mortal: 
         mortal.start()
         assert await ArqQueue(redis).depth() == 0
         assert (await post(client, body, signed(body))).json() == {"enqueued": 1}
+
+
+# Readiness: whoever asks is told what a webhook would be told
+
+
+async def test_intake_is_ready_while_the_queue_takes_hints(redis: ArqRedis, queue: ArqQueue) -> None:
+    assert await why_unready(queue, BOUNDS) == ()
+    await queue.enqueue([Hint(new_id(), 0, "answer", "interactive", None) for _ in range(BOUNDS.max_backlog)])
+    assert await why_unready(queue, BOUNDS) == ("queue.full",)
+    await redis.flushall()
+    assert await why_unready(queue, BOUNDS) == ()
+
+
+async def test_intake_is_unready_while_redis_may_be_read_and_takes_nothing(redis: ArqRedis, queue: ArqQueue) -> None:
+    await redis.config_set("maxmemory", "1")
+    try:
+        assert await queue.depth() == 0
+        assert await why_unready(queue, BOUNDS) == ("queue.unavailable",)
+    finally:
+        await redis.config_set("maxmemory", "0")
+
+
+async def test_intake_is_unready_while_redis_is_away_or_swallows_everything(mortal: Valkey) -> None:
+    async with wire_to(mortal) as wire, connected(wire.url) as redis:
+        queue = ArqQueue(redis)
+        assert await why_unready(queue, BOUNDS) == ()
+        wire.is_open = False
+        assert await why_unready(queue, BOUNDS) == ("queue.unavailable",)
+        wire.is_open = True
+        mortal.kill()
+        assert await why_unready(queue, BOUNDS) == ("queue.unavailable",)
+        mortal.start()
+        assert await why_unready(queue, BOUNDS) == ()
 
 
 async def test_a_refusal_is_counted_by_its_code(client: httpx.AsyncClient, metrics: Metrics) -> None:

@@ -15,6 +15,7 @@ from worker.queue.wire import job_id, payload
 
 ENQUEUE = read_script("enqueue")
 TURN_S = 3.0
+PROBE_LIFE_MS = 10_000
 PAGE = 500  # hints in one call: a longer script would keep others waiting
 PAYLOAD_LIFE_S = 7 * 86_400.0  # after it is due; a hint that is lost to this comes back from its row
 
@@ -71,6 +72,15 @@ class ArqQueue:
         with redis_errors_translated():
             depth: int = await self._redis.zcard(self._queue_name)
         return depth
+
+    async def probe(self) -> int:
+        with redis_errors_translated():
+            async with self._redis.pipeline(transaction=False) as calls:
+                # A replica, a full memory and a disk that takes nothing more let themselves be read.
+                calls.set(f"{self._queue_name}:probe", 1, px=PROBE_LIFE_MS)
+                calls.zcard(self._queue_name)
+                _, depth = await calls.execute()
+        return int(depth)
 
     async def backlog(self) -> Backlog:
         with redis_errors_translated():

@@ -79,7 +79,7 @@ class HintWorker:
     def running(self) -> int:
         return len(self._places.running)
 
-    def unready(self) -> tuple[str, ...]:
+    async def unready(self) -> tuple[str, ...]:
         """Why this worker should be given no work: for the readiness check."""
         return (*self._reach.reasons, *(("worker.draining",) if self._is_stopping else ()))
 

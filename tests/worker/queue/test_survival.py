@@ -170,7 +170,7 @@ async def test_a_worker_says_that_it_is_not_ready_while_redis_is_away(mortal: Va
     async with connected(mortal.url) as redis:
         stop = asyncio.Event()
         worker = HintWorker(redis, Runs().run, CLAIMING, Metrics())
-        assert worker.unready() == ("queue.connecting",)
+        assert await worker.unready() == ("queue.connecting",)
         task = asyncio.create_task(worker.work(stop))
         await async_until(lambda: says(worker), "ready")
         mortal.kill()
@@ -183,7 +183,7 @@ async def test_a_worker_says_that_it_is_not_ready_while_redis_is_away(mortal: Va
 
 
 async def says(worker: HintWorker, *reasons: str) -> bool:
-    return worker.unready() == reasons
+    return await worker.unready() == reasons
 
 
 # The worker

@@ -32,6 +32,9 @@ class MemoryQueue:
         self._require()
         return len(self._waiting) + len(self._running)
 
+    async def probe(self) -> int:
+        return await self.depth()
+
     async def backlog(self) -> Backlog:
         self._require()
         now_s = self._monotonic_s()
