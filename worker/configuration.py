@@ -164,9 +164,13 @@ class FallbackSection(Section):
     with the next route.
     """
 
-    errors: tuple[Text, ...] = Field(default=(), description="after a timeout, a limit (429) or an error")
+    errors: tuple[Text, ...] = Field(default=(), description="after a timeout, a provider's limit (429) or an error")
     context_too_long: tuple[Text, ...] = Field(default=(), description="when the prompt does not fit the model")
     refusals: tuple[Text, ...] = Field(default=(), description="when the model or its filter declines")
+    limits: tuple[Text, ...] = Field(
+        default=(),
+        description="when the fleet's own `[limits]` leave no room within 30 s; empty: the row waits, without a try",
+    )
     deadline_s: Positive | None = Field(
         default=None,
         description="for all of them together, the route itself included; then only `cache` is left. Left out: none",
@@ -174,7 +178,7 @@ class FallbackSection(Section):
 
     @property
     def chains(self) -> Mapping[str, tuple[str, ...]]:
-        return {"errors": self.errors, "context_too_long": self.context_too_long, "refusals": self.refusals}
+        return {name: getattr(self, name) for name in ("errors", "context_too_long", "refusals", "limits")}
 
 
 class RuleSection(Section):

@@ -19,6 +19,7 @@ FAULTS: Mapping[str, JobError] = {
     "errors": Retryable("model.unavailable", "failed on purpose"),
     "context_too_long": Permanent("model.context_too_long", "failed on purpose"),
     "refusals": Refused("model.refused", "failed on purpose"),
+    "limits": Retryable("model.limited", "failed on purpose"),
 }
 ASKED = Asked("drill", (Message("user", "Answer with one word: are you there?"),), max_output_tokens=200)
 

@@ -1,8 +1,13 @@
 """Which route is asked when one has failed.
 
-A route has three chains of other routes, one for each cause. What went wrong last says which of them goes on: a model
-that cannot be reached is replaced by a cheaper or a foreign one, a prompt that is too long wants a longer context, a
-refusal another opinion. An attempt asks no route twice, so it ends.
+A route has chains of other routes, one for each cause. What went wrong last says which of them goes on: a model that
+cannot be reached is replaced by a cheaper or a foreign one, a prompt that is too long wants a longer context, a refusal
+another opinion. An attempt asks no route twice, so it ends.
+
+A limit of our own is no failure: its model works, and has no room for us just now. By default the row waits for it,
+which costs nothing but time, where the next route might be a dearer one. Whoever would rather not wait names routes for
+it. Of two gateways, Envoy tries nothing else after its own limiter unless told to (`retry_on: envoy-ratelimited`), and
+LiteLLM falls back as after any other 429.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +17,7 @@ from typing import Literal
 
 from jobs.errors import JobError, Retryable
 
-Cause = Literal["error", "context_too_long", "refusal"]
+Cause = Literal["error", "context_too_long", "refusal", "limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class Chains:
     errors: tuple[str, ...] = ()  # timeouts included
     context_too_long: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()  # our own; a provider's (429) is an error
     deadline_s: float = inf  # for all of them together; a cached answer takes no time
 
 
@@ -43,13 +49,17 @@ def cause_of(code: str) -> Cause | None:
         return "context_too_long"
     if code == "model.refused":
         return "refusal"
+    if code == "model.limited":
+        return "limit"
     return "error" if code.startswith("model.") else None
 
 
 def next_routes(first: str, chains: Chains, failures: Sequence[Failure]) -> tuple[str, ...]:
     """Who may be asked next, best first; none: the chain has ended. `chains` are those of the route `first`."""
     failed = {failure.route for failure in failures}
-    cause = cause_of(failures[-1].code) if failures else "error"
+    causes = [cause_of(failure.code) for failure in failures]
+    real = [cause for cause in causes if cause != "limit"]  # a limit met on the way does not end a chain
+    cause = real[-1] if real else ("limit" if failures else "error")
     return tuple(dict.fromkeys(name for name in (first, *_chain(chains, cause)) if name not in failed))
 
 
@@ -61,6 +71,8 @@ def _chain(chains: Chains, cause: Cause | None) -> Iterable[str]:
             return chains.context_too_long
         case "refusal":
             return chains.refusals
+        case "limit":
+            return chains.limits
         case None:
             return ()
 

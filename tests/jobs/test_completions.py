@@ -13,14 +13,16 @@ from jobs.completions import Asked, Completion, complete_by
 from jobs.decisions.falling_back import NO_CHAINS, Chains
 from jobs.decisions.prompting import Message
 from jobs.decisions.routing import DEFAULT_ROUTING
-from jobs.errors import AttemptLost, Permanent, Refused, Retryable
+from jobs.errors import AttemptLost, Permanent, Postponed, Refused, Retryable
 from jobs.ports import ModelName, Opening, Route, Work, World
 from tests.local.model_server.running import ModelServer
 from worker.adapters.memory import HashEmbedder, MemoryCircuits, MemoryDatabase, MemoryKnowledge, MemoryRows
 from worker.adapters.memory.database import LedgerRow
+from worker.adapters.memory.limits import MemoryLimits
 from worker.adapters.models import OpenAIChat
 from worker.ledger import AttemptLedger
-from worker.ports import Requeued
+from worker.pacing import PacedChat
+from worker.ports import PerMinute, Requeued
 
 CHAINS = Chains(errors=("second", "third"), context_too_long=("third",), refusals=("second",))
 STATUS_429 = {"kind": "status", "status": 429, "retry_after_s": 30}
@@ -47,6 +49,7 @@ class Bench:
     database: MemoryDatabase = field(default_factory=lambda: MemoryDatabase(lambda: datetime.now(UTC)))
     circuits: MemoryCircuits = field(default_factory=MemoryCircuits)
     heard: Heard = field(default_factory=Heard)
+    limits: MemoryLimits = field(default_factory=lambda: MemoryLimits({}))
 
     def __post_init__(self) -> None:
         self.rows = MemoryRows(self.database, worker="w", lease_s=30, opens={"answer": Opening("answer", MODEL)})
@@ -62,7 +65,7 @@ class Bench:
         world = World(
             knowledge=MemoryKnowledge(self.database, embedding_model=HashEmbedder().name),
             embedder=HashEmbedder(),
-            model=OpenAIChat({"local": self.client, "other": self.client}),
+            model=PacedChat(OpenAIChat({"local": self.client, "other": self.client}), self.limits, len),
             ledger=ledger,
             stream=self.heard,
             circuits=self.circuits,
@@ -148,6 +151,31 @@ async def test_when_all_are_limited_the_row_waits_as_the_least_patient_asks(
         await bench.attempt()
     assert caught.value.wait_s == 7
     assert [route for route, _, _ in bench.calls] == ["first", "second", "third"]
+
+
+@pytest.fixture
+async def limited(bench: Bench) -> Bench:
+    """The first model has had the fleet's one request of this minute."""
+    bench.limits = MemoryLimits({MODEL: PerMinute(requests=1)})
+    assert await bench.limits.reserve(MODEL, 0, patience_s=0.0) == 0
+    return bench
+
+
+async def test_a_model_at_our_own_limit_is_waited_for_and_no_dearer_one_is_asked(
+    limited: Bench, model_server: ModelServer
+) -> None:
+    with pytest.raises(Postponed) as caught:
+        await limited.attempt()
+    assert caught.value.code == "model.limited"
+    assert caught.value.wait_s is not None
+    assert 30 < caught.value.wait_s <= 60
+    assert model_server.log() == []
+
+
+async def test_whoever_would_rather_not_wait_for_our_own_limit_names_a_route(limited: Bench) -> None:
+    completion = await limited.attempt(Chains(errors=("second",), limits=("third",)))
+    assert completion.route == "third"
+    assert completion.warnings == ["route.fell_back: third answered, because first failed (model.limited)"]
 
 
 async def test_without_a_chain_an_error_is_the_row_s(bench: Bench, model_server: ModelServer) -> None:

@@ -6,10 +6,17 @@ from jobs.decisions.falling_back import Chains, Failure, cause_of, next_routes, 
 from jobs.errors import JobError, Permanent, Refused, Retryable
 
 ROUTES = ("a", "b", "c", "d", "e")
-CODES = ("model.timeout", "model.rate_limited", "model.context_too_long", "model.refused", "database.refused")
+CODES = (
+    "model.timeout",
+    "model.rate_limited",
+    "model.context_too_long",
+    "model.refused",
+    "model.limited",
+    "database.refused",
+)
 
 chain = st.lists(st.sampled_from(ROUTES), max_size=5).map(tuple)
-chains = st.builds(Chains, chain, chain, chain)
+chains = st.builds(Chains, chain, chain, chain, chain)
 
 
 @given(st.sampled_from(ROUTES), chains, st.lists(st.sampled_from(CODES), min_size=20, max_size=20))
@@ -26,7 +33,7 @@ def test_whatever_fails_no_route_is_asked_twice_and_none_outside_of_the_first_on
     names = [failure.route for failure in asked]
     assert names[0] == first
     assert len(set(names)) == len(names)
-    assert set(names) <= {first, *chains.errors, *chains.context_too_long, *chains.refusals}
+    assert set(names) <= {first, *chains.errors, *chains.context_too_long, *chains.refusals, *chains.limits}
 
 
 @given(st.sampled_from(ROUTES), chains, st.sampled_from(CODES))
@@ -35,6 +42,7 @@ def test_the_cause_of_a_failure_says_which_chain_goes_on(first: str, chains: Cha
         "error": chains.errors,
         "context_too_long": chains.context_too_long,
         "refusal": chains.refusals,
+        "limit": chains.limits,
         None: (),
     }
     wanted = [name for name in by_cause[cause_of(code)] if name != first]
@@ -48,6 +56,26 @@ def test_a_long_prompt_and_a_refusal_and_an_outage_each_go_their_own_way() -> No
     assert next_routes("first", chains, [Failure("first", "model.refused")]) == ("bold",)
     failures = [Failure("first", "model.refused"), Failure("bold", "model.unavailable")]
     assert next_routes("first", chains, failures) == ("cheap", "other")
+
+
+@given(
+    st.sampled_from(ROUTES), chains, st.lists(st.tuples(st.sampled_from(ROUTES), st.sampled_from(CODES)), max_size=5)
+)
+def test_a_limit_of_our_own_changes_nothing_but_that_its_route_is_not_asked(
+    first: str, chains: Chains, told: list[tuple[str, str]]
+) -> None:
+    failures = [Failure(route, code) for route, code in told]
+    if any(cause_of(failure.code) != "limit" for failure in failures):
+        without = [failure for failure in failures if cause_of(failure.code) != "limit"]
+        limited = {failure.route for failure in failures} - {failure.route for failure in without}
+        expected = [name for name in next_routes(first, chains, without) if name not in limited]
+        assert list(next_routes(first, chains, failures)) == expected
+
+
+def test_a_route_that_is_limited_by_us_is_waited_for_unless_its_configuration_names_another() -> None:
+    limited = [Failure("first", "model.limited")]
+    assert next_routes("first", Chains(errors=("dear",)), limited) == ()
+    assert next_routes("first", Chains(errors=("dear",), limits=("cheap",)), limited) == ("cheap",)
 
 
 def temporary(wait_s: float | None) -> Retryable:
