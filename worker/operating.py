@@ -37,7 +37,6 @@ class Operator:
     secret_key: str = field(repr=False)
     origin: str
     redis_url: str | None = field(default=None, repr=False)  # where the fleet's queue is, if this machine reaches it
-    embedding_model: str | None = None  # of questions, as configured; None: there is no rowcall.toml here
 
     @property
     def project(self) -> str:
@@ -45,6 +44,14 @@ class Operator:
 
     def connected(self) -> AbstractAsyncContextManager[Operations]:
         return Operations.connected(self.url, self.secret_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What `rowcall status` looks at."""
+
+    window_s: float  # how far back endings are counted
+    embedding_model: str | None  # of questions, as configured; None: there is no rowcall.toml here
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +100,20 @@ async def show_drill(drilled: AsyncIterator[Drilled], *, as_json: bool) -> bool:
     return bool(made) and all(chain.answered_by for chain in made)
 
 
-async def show_status(operator: Operator, window_s: float, *, as_json: bool) -> bool:
+async def show_status(operator: Operator, look: Look, *, as_json: bool) -> bool:
     async with operator.connected() as operations, watched_queue(operator.redis_url) as queue:
-        status = await look(operator, operations, window_s, queue)
+        status = await looked(look, operations, queue)
     _print(status, as_json=as_json, shown=lambda console: console.print(status_report(status, operator.project)))
     return True
 
 
-async def watch_status(operator: Operator, window_s: float, every_s: float, *, as_json: bool) -> bool:
+async def watch_status(operator: Operator, look: Look, every_s: float, *, as_json: bool) -> bool:
     """Looks until Ctrl-C; as JSON a line per look. A look that fails says so, and the next one tries again."""
     async with operator.connected() as operations, watched_queue(operator.redis_url) as queue:
         with Live(screen=True) if not as_json else nullcontext() as live:
             while True:
                 try:
-                    status, problem = await look(operator, operations, window_s, queue), None
+                    status, problem = await looked(look, operations, queue), None
                 except RequestRefused as error:
                     status, problem = {}, str(error)
                 if live is None:
@@ -117,10 +124,10 @@ async def watch_status(operator: Operator, window_s: float, every_s: float, *, a
                 await asyncio.sleep(every_s)
 
 
-async def look(operator: Operator, operations: Operations, window_s: float, queue: Backlog) -> dict[str, Any]:
+async def looked(look: Look, operations: Operations, queue: Backlog) -> dict[str, Any]:
     """What the database says, what stands in Redis, and how questions are embedded."""
-    said = await operations.status(window_s)
-    return {**said, "queue": await queue(), "embedding_model": operator.embedding_model}
+    said = await operations.status(look.window_s)
+    return {**said, "queue": await queue(), "embedding_model": look.embedding_model}
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import FLAG, STATE, JsonOption, StateOption
-from worker.cli.projects import account, operator
+from worker.cli.projects import account, embedding_model, operator
 
 
 class Quality(StrEnum):
@@ -44,10 +44,10 @@ def ingest(
         fail("name files or folders, or give --reembed alone", ExitCode.USAGE)
     if paths:
         act(ingest_files(account(state), paths, as_json=as_json))
-    project = operator(state)
-    if project.embedding_model is None:
+    model = embedding_model(state)
+    if model is None:
         fail("there is no rowcall.toml here, whose [embedding] names the model", ExitCode.CONFIGURATION)
-    act(reembed_documents(project, project.embedding_model, as_json=as_json))
+    act(reembed_documents(operator(state), model, as_json=as_json))
 
 
 def ask(

@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import FLAG, STATE, JsonOption, StateOption, project_dir
-from worker.cli.projects import chosen_project, operator
+from worker.cli.projects import chosen_project, embedding_model, operator
 
 IdsArgument = Annotated[list[UUID], typer.Argument(metavar="ID", help="generations")]
 
@@ -42,11 +42,12 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """What is queued, who works, how rows ended, what was spent today."""
-    from worker.operating import show_status, watch_status
+    from worker.operating import Look, show_status, watch_status
 
+    look = Look(hours * 3600, embedding_model(state))
     if watch:
-        act(watch_status(operator(state), hours * 3600, every, as_json=as_json))
-    act(show_status(operator(state), hours * 3600, as_json=as_json))
+        act(watch_status(operator(state), look, every, as_json=as_json))
+    act(show_status(operator(state), look, as_json=as_json))
 
 
 def usage(

@@ -63,18 +63,19 @@ def operator(state: Path) -> "Operator":
 
     chosen = chosen_project(state)
     url, key = _required(chosen, OPERATOR, state)
-    return Operator(url, key, chosen.origin, chosen.environ.get("REDIS_URL"), _embedding_model(chosen))
+    return Operator(url, key, chosen.origin, chosen.environ.get("REDIS_URL"))
 
 
-def _embedding_model(chosen: Chosen) -> str | None:
+def embedding_model(state: Path) -> str | None:
     """Of questions; None where there is no rowcall.toml to say so."""
-    from worker.settings import ConfigurationError, config_path, embedding_model
+    from worker import settings
 
-    if not chosen.environ.get("ROWCALL_LOCAL_MODEL_URL") and not config_path(chosen.environ).exists():
+    chosen = chosen_project(state)
+    if not chosen.environ.get("ROWCALL_LOCAL_MODEL_URL") and not settings.config_path(chosen.environ).exists():
         return None
     try:
-        return embedding_model(chosen.environ)
-    except ConfigurationError as error:
+        return settings.embedding_model(chosen.environ)
+    except settings.ConfigurationError as error:
         fail(str(error), ExitCode.CONFIGURATION)
 
 

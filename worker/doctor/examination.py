@@ -12,7 +12,7 @@ from worker.app import JOBS, check_vocabulary
 from worker.doctor import judging, looking
 from worker.doctor.findings import Finding, good, note, problem
 from worker.doctor.looking import Api
-from worker.doctor.tables import examined, judge_automations, judge_tables
+from worker.doctor.tables import asked_about, judge_automations, judge_tables
 from worker.reports import advised
 from worker.settings import ConfigurationError, Settings, load
 
@@ -80,7 +80,7 @@ async def _filled(api: Api, settings: Settings, challenge: str) -> Sequence[Find
     findings = list(judge_automations(automations.body, JOBS.keys()))
     sections = settings.configuration.tables
     if sections:
-        arguments = {"tables": examined(settings.table_automations), "challenge": challenge}
+        arguments = {"tables": asked_about(settings.table_automations), "challenge": challenge}
         answer = await api.call("examine_tables_v1", arguments)
         if not answer.is_success:
             return [*findings, problem("tables", f"cannot be examined: {answer.message} ({answer.code})", judging.PUSH)]

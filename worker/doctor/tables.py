@@ -84,7 +84,7 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def examined(tables: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+def asked_about(tables: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     """What `examine_tables_v1` is asked about the tables of `Settings.table_automations`."""
     places = [(name.partition("."), arguments) for name, arguments in tables.items()]
     return [{"schema": schema, "table": table, "arguments": arguments} for (schema, _, table), arguments in places]

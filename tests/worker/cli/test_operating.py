@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -183,3 +184,15 @@ def test_a_key_that_is_still_a_placeholder_is_named(
     refused = rowcall(command)
     assert refused.exit_code in {ExitCode.CONFIGURATION, ExitCode.FAILED}
     assert "SUPABASE_SECRET_KEY has characters" in " ".join((refused.stdout + refused.stderr).split())
+
+
+def test_a_wrong_configuration_keeps_no_operator_from_the_rows(
+    rowcall: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.toml").write_text("x = 1")
+    monkeypatch.setenv("ROWCALL_CONFIG", str(tmp_path / "wrong.toml"))
+    monkeypatch.delenv("ROWCALL_LOCAL_MODEL_URL")
+    assert rowcall("dead").exit_code == ExitCode.SUCCEEDED
+    refused = rowcall("status")
+    assert refused.exit_code == ExitCode.CONFIGURATION
+    assert "wrong.toml" in refused.stderr
