@@ -47,6 +47,11 @@ class AttemptStream:
         self._began_s = self._checkpointed_s = monotonic_s()
         self._checkpoint: asyncio.Task[bool] | None = None
 
+    @property
+    def sent(self) -> str:
+        """What clients were sent."""
+        return "".join(self._sent)
+
     async def write(self, text: str) -> None:
         """Raises AttemptLost when a checkpoint found that the row is no longer this attempt's."""
         if self.first_token_at is None:
@@ -77,12 +82,12 @@ class AttemptStream:
         self._sent.append(text)
         self._offset += utf16_length(text)
         if self._offset <= KEY_FRAME_UNITS or self._offset >= 2 * self._key_frame:
-            start, text, self._key_frame = 0, "".join(self._sent), self._offset
+            start, text, self._key_frame = 0, self.sent, self._offset
         payload = {"attempt": self._work.attempt, "offset": start, "text": text}
         await self._broadcast.send(Broadcasted(f"generation:{self._work.id}", "delta", payload))
 
     def _begin_checkpoint(self) -> None:
-        partial = Checkpoint(self._work.id, self._work.attempt, "".join(self._sent))
+        partial = Checkpoint(self._work.id, self._work.attempt, self.sent)
         self._checkpoint = asyncio.create_task(self._rows.checkpoint(partial))
         self._checkpointed_s = self._monotonic_s()
 

@@ -16,6 +16,7 @@ from worker.leases import Leases
 from worker.ledger import AttemptLedger, CountTokens, Prices
 from worker.ports import (
     Broadcast,
+    Canceled,
     Closing,
     Ended,
     Hint,
@@ -145,7 +146,7 @@ class Executor:
 
     async def _record(self, attempt: Attempt, outcome: Finished | Exception) -> None:
         if isinstance(outcome, Lost):
-            await self.rows.close_calls(attempt.ledger.closings)
+            await self._write_what_is_left(attempt, is_canceled=str(outcome) == "canceled")
             self._report(attempt, str(outcome), outcome)
             return
         settlement = (
@@ -155,6 +156,14 @@ class Executor:
         )
         accepted = await self._write_back(attempt, settlement)
         self._report(attempt, _name_of(settlement) if accepted else "lost", outcome)
+
+    async def _write_what_is_left(self, attempt: Attempt, *, is_canceled: bool) -> None:
+        """Of an attempt that ended without us: what its calls used; if the owner canceled it, the text as well."""
+        work, stream, calls = attempt.work, attempt.stream, tuple(attempt.ledger.closings)
+        if is_canceled:
+            await self.rows.keep_canceled(Canceled(work.id, work.attempt, stream.sent, calls, stream.first_token_at))
+        else:
+            await self.rows.close_calls(calls)
 
     async def _write_back(self, attempt: Attempt, settlement: Settlement) -> bool:
         """False: the attempt was lost. Raises Retryable when the database stayed away."""

@@ -23,6 +23,7 @@ MOVES: frozenset[tuple[Verb, Status, Status]] = frozenset(
         ("refuse", "running", "refused"),
         ("cancel", "queued", "canceled"),
         ("cancel", "running", "canceled"),
+        ("cancel", "canceled", "canceled"),  # its worker adds what it had
         ("replay", "failed", "queued"),
         ("replay", "refused", "queued"),
         ("replay", "review", "queued"),

@@ -164,6 +164,17 @@ class Requeued:
 
 
 @dataclass(frozen=True, slots=True)
+class Canceled:
+    """What an attempt had when its worker heard that the row was canceled. `partial`: what clients were sent."""
+
+    id: str
+    attempt: int
+    partial: str
+    calls: tuple[Closing, ...]
+    first_token_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     id: str
     attempt: int
@@ -226,12 +237,18 @@ class Rows(Protocol):
         """
         ...
 
+    async def keep_canceled(self, canceled: Canceled) -> bool:
+        """Completes a row that was canceled by what its attempt had. False: it is not canceled, or is another's;
+        nothing changed but the ledger.
+        """
+        ...
+
     async def open_call(self, work: Work, opening: Opening) -> str:
         """The id of a new ledger row. Raises `AttemptLost`."""
         ...
 
     async def close_calls(self, calls: Sequence[Closing]) -> None:
-        """Books calls whose attempt has no write-back of its own: it was lost or canceled, but its tokens were used."""
+        """Books calls whose attempt has no write-back of its own: it was lost, but its tokens were used."""
         ...
 
 

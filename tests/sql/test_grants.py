@@ -119,6 +119,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "release_generations_v1": WORKER,
     "due_generations_v1": WORKER,
     "cancel_generations_v1": WORKER,
+    "keep_canceled_v1": WORKER,
     "prune_v1": WORKER,
     "replay_generations_v1": WORKER,
     "dead_generations_v1": WORKER,

@@ -46,6 +46,11 @@ VERBS: dict[tuple[Verb, str], Callable[[Session, User, str], bool]] = {
     ("fail", ""): lambda sql, _, row_id: settled(sql, row_id, "failed"),
     ("refuse", ""): lambda sql, _, row_id: settled(sql, row_id, "refused"),
     ("cancel", ""): cancel,
+    ("cancel", "as its worker heard of it"): lambda sql, _, row_id: bool(
+        sql.all(
+            "select * from rowcall.keep_canceled_v1(%s::jsonb[])", [jsonb({"id": row_id, "attempt": 1, "partial": "B"})]
+        )
+    ),
     ("replay", ""): lambda sql, _, row_id: bool(sql.all("select rowcall.replay_generations_v1(%s::uuid[])", [row_id])),
 }
 
@@ -66,11 +71,17 @@ def test_each_verb_makes_exactly_its_moves(sql: Session) -> None:
                    values (%s, 1, 'w', now())""",
                 id,
             )
+        if before == "canceled":
+            sql.run(
+                """insert into rowcall.attempts (generation_id, attempt, worker, lease_until, outcome)
+                   values (%s, 1, 'w', now(), 'canceled')""",
+                id,
+            )
         for (verb, _), act in VERBS.items():
             with sql.undone():
                 accepted = act(sql, user, id)
                 after = row(sql, id)
-                assert accepted == ((after["status"], after["attempt"]) != (before, 1))
+                assert accepted == ((after["status"], after["attempt"], after["answer"]) != (before, 1, None))
                 if accepted:
                     made.add((verb, before, after["status"]))
     assert made == MOVES

@@ -15,7 +15,7 @@ from worker.adapters import write_backs
 from worker.adapters.database import Database, QueryFailed, ValuesRefused
 from worker.adapters.persisting import PERSISTENT, Persistence
 from worker.batching import Batcher
-from worker.ports import Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
+from worker.ports import Canceled, Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
 from worker.settling import Policy
 
 Item = TypeVar("Item")
@@ -143,6 +143,11 @@ class SupabaseRows:
             return await self._recorded((ended.id, ended.attempt), ended.status, lambda: self._ends.submit(row))
         except ValuesRefused as error:
             raise Unsettleable(error.message) from error
+
+    async def keep_canceled(self, canceled: Canceled) -> bool:
+        arguments = {"canceled": [write_backs.canceled(canceled)]}
+        kept = await self._persistence.call(lambda _: self._database.call("keep_canceled_v1", arguments))
+        return bool(kept)
 
     async def retry(self, requeued: Requeued) -> bool:
         row = write_backs.requeued(requeued)

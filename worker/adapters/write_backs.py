@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from jobs.decisions.streaming import utf16_length
 from jobs.ports import Embedding, Opening, Reusable
-from worker.ports import Checkpoint, Closing, Ended, Requeued, Unsettleable
+from worker.ports import Canceled, Checkpoint, Closing, Ended, Requeued, Unsettleable
 
 Row = dict[str, Any]
 Number = TypeVar("Number", int, float)
@@ -71,12 +72,7 @@ def ended(ended: Ended) -> Row:
         "attempt": ended.attempt,
         "status": ended.status,
         "error": ended.error,
-        "first_token_at": None if ended.first_token_at is None else ended.first_token_at.isoformat(),
-        "tokens_in": known_sum(call.tokens_in for call in calls),
-        "tokens_cached": known_sum(call.tokens_cached for call in calls),
-        "tokens_out": known_sum(call.tokens_out for call in calls),
-        "cost_usd": known_sum(call.cost_usd for call in calls),
-        "calls": [closing(call) for call in calls],
+        **spent(calls, ended.first_token_at),
     }
     if finished is not None:
         row |= {
@@ -110,6 +106,27 @@ def reusable(reusable: Reusable) -> Row:
 def literal(vector: Embedding) -> str:
     """The vector as pgvector reads it, `[0.1,-0.25,…]`: seven digits carry a float32 to its last bit or two."""
     return "[" + ",".join(f"{number:.7g}" for number in vector.tolist()) + "]"
+
+
+def canceled(canceled: Canceled) -> Row:
+    return {
+        "id": canceled.id,
+        "attempt": canceled.attempt,
+        "partial": canceled.partial,
+        **spent(canceled.calls, canceled.first_token_at),
+    }
+
+
+def spent(calls: Sequence[Closing], first_token_at: datetime | None) -> Row:
+    """The attempt's calls, and their sums."""
+    return {
+        "first_token_at": None if first_token_at is None else first_token_at.isoformat(),
+        "tokens_in": known_sum(call.tokens_in for call in calls),
+        "tokens_cached": known_sum(call.tokens_cached for call in calls),
+        "tokens_out": known_sum(call.tokens_out for call in calls),
+        "cost_usd": known_sum(call.cost_usd for call in calls),
+        "calls": [closing(call) for call in calls],
+    }
 
 
 def require_json(row: Row) -> None:

@@ -10,7 +10,7 @@ from jobs.decisions.falling_back import Failure
 from jobs.errors import AttemptLost, Permanent, Refused
 from jobs.ports import Finished, ModelName, Opening, Work
 from tests.worker.adapters.grounds import MODEL, Ground, Stored, StoredCall
-from worker.ports import Checkpoint, Closing, Due, Ended, Lease, Poisoned, Requeued, Rows, Unsettleable
+from worker.ports import Canceled, Checkpoint, Closing, Due, Ended, Lease, Poisoned, Requeued, Rows, Unsettleable
 
 ERROR = {"code": "model.limited", "message": "Too many requests."}
 
@@ -168,6 +168,30 @@ async def test_a_renewal_shows_that_the_owner_canceled(ground: Ground) -> None:
     assert not await rows.end(ended(work))
     stored = ground.stored(id)
     assert (stored.status, stored.answer, stored.outcomes) == ("canceled", "Beca", ("canceled",))
+
+
+async def test_a_canceled_row_is_completed_by_what_its_attempt_had_and_only_by_that(ground: Ground) -> None:
+    rows = ground.rows("a")
+    canceled, running, lost = [await claimed(rows, ground.insert(user_id=ground.user())) for _ in range(3)]
+    ground.end_lease(lost.id)
+    await claimed(ground.rows("b"), lost.id)
+    await rows.checkpoint(Checkpoint(canceled.id, 1, "Beca"))
+    for work in (canceled, lost):
+        ground.cancel(work.id)
+    assert canceled.first_call_id is not None
+    closing = Closing(canceled.first_call_id, "failed", MODEL, None, 1, tokens_in=7, tokens_out=2)
+    kept = [
+        await rows.keep_canceled(Canceled(canceled.id, 1, "Because of", (closing,))),
+        await rows.keep_canceled(Canceled(canceled.id, 1, "Another", (closing,))),
+        await rows.keep_canceled(Canceled(canceled.id, 1, "Be", (closing,))),
+        await rows.keep_canceled(Canceled(running.id, 1, "Be", ())),
+        await rows.keep_canceled(Canceled(lost.id, 1, "Be", ())),
+    ]
+    assert kept == [True, True, True, False, False]
+    stored = ground.stored(canceled.id)
+    assert (stored.status, stored.answer, stored.tokens_in) == ("canceled", "Because of", 7)
+    assert [(call.status, call.tokens_in) for call in ground.calls(canceled.id)] == [("failed", 7)]
+    assert [ground.stored(work.id).answer for work in (running, lost)] == [None, None]
 
 
 async def test_a_renewal_names_every_row_that_is_held_and_none_that_was_settled_or_deleted(ground: Ground) -> None:

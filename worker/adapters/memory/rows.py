@@ -7,7 +7,7 @@ from jobs.ports import Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.memory.database import Attempt, Generation, MemoryDatabase, integers_fit
 from worker.lifecycle import Status
-from worker.ports import Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
+from worker.ports import Canceled, Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
 from worker.settling import Policy
 from worker.storable import storable
 
@@ -75,6 +75,17 @@ class MemoryRows:
                 self.database.remember(accepted, ended.finished.reusable)
         self._book(accepted, row)
         return accepted is not None
+
+    async def keep_canceled(self, canceled: Canceled) -> bool:
+        row, attempt = storable(write_backs.canceled(canceled)), self._attempt(canceled.id, canceled.attempt)
+        self.database.close_calls(row["calls"])
+        if attempt is None or attempt.outcome != "canceled":
+            return False
+        result = self.database.generations[canceled.id].result
+        if row["partial"].startswith(result["answer"] or ""):
+            result["answer"] = row["partial"] or result["answer"]
+        result |= {name: row[name] for name in ("tokens_in", "tokens_cached", "tokens_out", "cost_usd")}
+        return True
 
     async def retry(self, requeued: Requeued) -> bool:
         return self._requeue(requeued, "retried", tries_back=0)
