@@ -15,6 +15,7 @@
 const REREAD_MS = 5000 // an unfinished row is read again after so long a silence
 const GAP_REREAD_MS = 500 // and after this one while text is missing
 const APART_REREAD_MS = 1000 // and this often while Realtime is away
+const READ_MS = 10_000 // for one read: a browser would wait for minutes
 const GIVE_UP_MS = 60_000 // a project that did not answer for so long is gone
 const TERMINAL = new Set(['succeeded', 'failed', 'refused', 'review', 'canceled'])
 const ANSWERED = new Set(['succeeded', 'review'])
@@ -127,10 +128,14 @@ export class Rowcall {
       })
     let known: Transcript = { status: 'queued', attempt: 0, text: '', hasGap: false }
     let unansweredSince: number | undefined
+    let gapSince: number | undefined
     try {
       while (true) {
-        const patience = known.hasGap ? GAP_REREAD_MS : isJoined ? REREAD_MS : APART_REREAD_MS
-        const event = (await events.next(patience, signal)) ?? REREAD
+        gapSince = known.hasGap ? (gapSince ?? Date.now()) : undefined
+        const patience = gapSince === undefined ? (isJoined ? REREAD_MS : APART_REREAD_MS) : gapSince + GAP_REREAD_MS - Date.now()
+        // Deltas that go on behind a gap do not put its end off.
+        const event = (patience > 0 && (await events.next(patience, signal))) || REREAD
+        if (event === REREAD) gapSince = undefined
         const before = known
         let row: Row | undefined
         if ('delta' in event) {
@@ -163,14 +168,15 @@ export class Rowcall {
 
   /** The row, and the running attempt's text so far; undefined: the project does not answer just now. */
   private async read(id: string): Promise<{ row: Row; partial: string | null } | undefined> {
-    const found = await this.rowcall().from('generations').select('*').eq('id', id).maybeSingle()
+    const signal = AbortSignal.timeout(READ_MS)
+    const found = await this.rowcall().from('generations').select('*').eq('id', id).abortSignal(signal).maybeSingle()
     if (isAway(found)) return undefined
     if (found.error) throw refusal(found.error)
     if (!found.data) throw new Error(`generation ${id} does not exist, or is not this user's`)
     const row: Row = found.data
     if (row.status !== 'running') return { row, partial: null }
     const attempts = this.rowcall().from('attempts').select('partial')
-    const running = await attempts.eq('generation_id', id).eq('attempt', row.attempt).maybeSingle()
+    const running = await attempts.eq('generation_id', id).eq('attempt', row.attempt).abortSignal(signal).maybeSingle()
     if (isAway(running)) return undefined
     if (running.error) throw refusal(running.error)
     return { row, partial: running.data?.partial ?? null }

@@ -107,6 +107,15 @@ class Rowcall:
     ) -> None:
         await self._closing.aclose()
 
+    async def renew(self, access_token: str) -> None:
+        """Goes on under a new token of the same user, watches included; to be called before the last one expires.
+
+        For tokens that come from elsewhere: a session by e-mail and password is refreshed by the SDK.
+        """
+        self.supabase.options.headers["Authorization"] = f"Bearer {access_token}"
+        self.supabase.postgrest.auth(access_token)
+        await self.supabase.realtime.set_auth(access_token)
+
     async def submit(
         self,
         input: Mapping[str, Any],

@@ -20,6 +20,7 @@ from worker.transcript import TERMINAL, Transcript
 REREAD_S = 5.0  # an unfinished row is read again after so long a silence, whatever Realtime says or does not
 GAP_REREAD_S = 0.5  # and after this one while text is missing
 APART_REREAD_S = 1.0  # and this often while Realtime is away
+READ_S = 10.0  # for one read: the SDK would wait for half a minute, four times over
 GIVE_UP_S = 60.0  # a project that did not answer for so long is gone
 CHANNEL = RealtimeChannelConfig(
     private=True,
@@ -82,6 +83,8 @@ class _Watch:
         self._id = id
         self._events: asyncio.Queue[_Event] = asyncio.Queue()
         self._unanswered_since_s: float | None = None
+        self._gap_since_s: float | None = None
+        self._is_reread_waiting = False  # in the events: one tells as much as many
         self._channel = self._make_channel()
         self._joining = asyncio.create_task(self._channel.subscribe(lambda *_state: self._reread()))
 
@@ -110,40 +113,56 @@ class _Watch:
                 yield Update(self._id, transcript.status, transcript.attempt, transcript.text)
 
     async def _next(self, transcript: Transcript) -> _Event:
-        if transcript.has_gap:
-            patience_s = GAP_REREAD_S
-        elif self._channel.is_joined:
-            patience_s = REREAD_S
+        now_s = asyncio.get_running_loop().time()
+        if not transcript.has_gap:
+            self._gap_since_s = None
+        elif self._gap_since_s is None:
+            self._gap_since_s = now_s
+        if self._gap_since_s is not None:  # deltas that go on behind a gap do not put its end off
+            patience_s = self._gap_since_s + GAP_REREAD_S - now_s
         else:
-            patience_s = APART_REREAD_S
+            patience_s = REREAD_S if self._channel.is_joined else APART_REREAD_S
+        event = await self._event_within(patience_s) if patience_s > 0 else _Reread()
+        if isinstance(event, _Reread):
+            self._is_reread_waiting, self._gap_since_s = False, None
+        return event
+
+    async def _event_within(self, patience_s: float) -> _Event:
         try:
-            return await asyncio.wait_for(self._events.get(), patience_s)
+            async with asyncio.timeout(patience_s):
+                return await self._events.get()
         except TimeoutError:
             return _Reread()
 
     async def _read(self) -> tuple[Mapping[str, Any], str | None] | None:
         """The row, and the running attempt's text so far; None: the project does not answer just now."""
-        rowcall = self._supabase.schema("rowcall")  # anew: the SDK replaces its client when the token is refreshed
         try:
-            found = await rows(rowcall.table("generations").select("*").eq("id", self._id))
-            if not found:
-                raise RequestRefused(f"generation {self._id} does not exist, or is not this user's")
-            row, partial = found[0], None
-            if row["status"] == "running":
-                attempts = rowcall.table("attempts").select("partial")
-                running = await rows(attempts.eq("generation_id", self._id).eq("attempt", row["attempt"]))
-                partial = running[0]["partial"] if running else None
-        except Unreachable:
+            async with asyncio.timeout(READ_S):
+                return await self._read_now()
+        except (Unreachable, TimeoutError) as error:
             now_s = asyncio.get_running_loop().time()
             self._unanswered_since_s = self._unanswered_since_s or now_s
             if now_s - self._unanswered_since_s > GIVE_UP_S:
-                raise
+                raise Unreachable(f"the project has not answered for {GIVE_UP_S:g} s") from error
             return None
+
+    async def _read_now(self) -> tuple[Mapping[str, Any], str | None]:
+        rowcall = self._supabase.schema("rowcall")  # anew: the SDK replaces its client when the token is refreshed
+        found = await rows(rowcall.table("generations").select("*").eq("id", self._id))
+        if not found:
+            raise RequestRefused(f"generation {self._id} does not exist, or is not this user's")
+        row, partial = found[0], None
+        if row["status"] == "running":
+            attempts = rowcall.table("attempts").select("partial")
+            running = await rows(attempts.eq("generation_id", self._id).eq("attempt", row["attempt"]))
+            partial = running[0]["partial"] if running else None
         self._unanswered_since_s = None
         return row, partial
 
     def _reread(self) -> None:
-        self._events.put_nowait(_Reread())
+        if not self._is_reread_waiting:
+            self._is_reread_waiting = True
+            self._events.put_nowait(_Reread())
 
     def _make_channel(self) -> AsyncRealtimeChannel:
         def on_delta(message: Any) -> None:
@@ -153,7 +172,10 @@ class _Watch:
         def on_change(change: Any) -> None:
             record = change["data"]["record"]
             running = record["status"] not in TERMINAL
-            self._events.put_nowait(_Running(record["attempt"]) if running else _Reread())
+            if running:
+                self._events.put_nowait(_Running(record["attempt"]))
+            else:
+                self._reread()
 
         channel = self._supabase.channel(f"generation:{self._id}", {"config": CHANNEL})
         channel.on_broadcast("delta", on_delta)

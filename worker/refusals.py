@@ -5,6 +5,9 @@ from typing import Any
 import httpx
 from postgrest import APIError
 
+# HTTP statuses of a proxy, SQLSTATEs of a server in trouble, PostgREST's own connections.
+AGAIN = ("408", "429", "5", "08", "PGRST0")
+
 
 class RequestRefused(Exception):
     """The project said no, or did not answer; the message is for the person who asked."""
@@ -35,6 +38,6 @@ async def answered(query: Any) -> Any:
 
 def _kind(code: str) -> type[RequestRefused]:
     """`code`: Postgres', PostgREST's, or an HTTP status."""
-    if code.startswith(("5", "PGRST0")):
+    if code.startswith(AGAIN):
         return Unreachable
     return ValuesRefused if code in {"PT400", "413"} or code.startswith(("22", "23")) else RequestRefused

@@ -1,9 +1,14 @@
 """The Python client when connections die: no character is lost, none comes twice."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from uuid import uuid4
 
+import httpx
+import jwt
+import psycopg
 import pytest
 
 from tests.e2e.conftest import Model
@@ -151,3 +156,83 @@ async def test_of_several_who_sign_the_same_user_up_at_once_each_is_signed_in(st
     account["password"] = "another"
     with pytest.raises(RequestRefused, match="Invalid login credentials"):
         await user_id()
+
+
+TOKEN_S = 15
+
+
+async def test_a_watch_goes_on_by_a_new_token_when_the_old_one_has_expired(
+    rowcall_stack: Stack, rowcall: Rowcall, model: Model
+) -> None:
+    """Realtime closes the channels of an expired token, and REST refuses it."""
+    session = await rowcall.supabase.auth.get_session()
+    assert session is not None
+    claims = jwt.decode(session.access_token, options={"verify_signature": False})
+    expires_at = int(time.time()) + TOKEN_S
+
+    def token_until(moment: int) -> str:
+        return jwt.encode(claims | {"exp": moment}, rowcall_stack.jwt_secret, algorithm="HS256")
+
+    await model.slow(2 * TOKEN_S / 40)
+    deltas: list[Delta] = []
+    joined_afterwards: list[bool] = []
+    async with Rowcall(
+        rowcall_stack.url, rowcall_stack.publishable_key, access_token=token_until(expires_at)
+    ) as client:
+        async for delta in client.stream(QUESTION):
+            if not deltas:
+                await client.renew(token_until(expires_at + 3600))
+            deltas.append(delta)
+            if time.time() > expires_at:
+                joined_afterwards += [channel.is_joined for channel in client.supabase.realtime.channels.values()]
+    assert_whole(deltas)
+    assert len(joined_afterwards) > 3
+    assert all(joined_afterwards)
+
+
+async def test_a_session_that_the_sdk_refreshes_carries_its_watches_along(rowcall: Rowcall, model: Model) -> None:
+    await model.slow(0.1)
+    deltas: list[Delta] = []
+    tokens: set[str] = set()
+    fresh = None
+    async for delta in rowcall.stream(QUESTION):
+        fresh = fresh or (await rowcall.supabase.auth.refresh_session()).session
+        deltas.append(delta)
+        tokens = {channel.join_push.payload["access_token"] for channel in rowcall.supabase.realtime.channels.values()}
+        tokens.add(rowcall.supabase.realtime.access_token or "")
+        tokens.add(rowcall.supabase.options.headers["Authorization"].removeprefix("Bearer "))
+    assert_whole(deltas)
+    assert fresh is not None
+    assert tokens == {fresh.access_token}
+
+
+async def test_deltas_that_go_on_behind_a_gap_do_not_put_its_end_off(stack: Stack) -> None:
+    """They come faster than the gap is given time for; the checkpoint has what is missing."""
+    async with Rowcall(stack.url, stack.secret_key) as project, AsyncExitStack() as entered:
+        id = await project.submit({"question": "?"})
+        database = await entered.enter_async_context(
+            await psycopg.AsyncConnection.connect(stack.admin_db_url, autocommit=True)
+        )
+        await database.execute("select * from rowcall.claim_generations_v1(array[%s]::uuid[], 'nobody', 600)", (id,))
+        sending = asyncio.create_task(send_gaps(project, id))
+        entered.callback(sending.cancel)
+        begins = True
+        async for update in project.watch(id):
+            if begins:
+                begins = False
+                text = "what is missing"
+                await database.execute("update rowcall.attempts set partial = %s where generation_id = %s", (text, id))
+            if update.text == "what is missing":
+                assert not sending.done()
+                break
+
+
+async def send_gaps(project: Rowcall, id: str) -> None:
+    """Deltas far behind what anybody knows, ten a second."""
+    url = f"{project.supabase.supabase_url}realtime/v1/api/broadcast"
+    payload = {"attempt": 1, "offset": 1000, "text": "…"}
+    message = {"topic": f"generation:{id}", "event": "delta", "payload": payload, "private": True}
+    async with httpx.AsyncClient(headers={"apikey": project.supabase.supabase_key}) as http:
+        while True:
+            (await http.post(url, json={"messages": [message]})).raise_for_status()
+            await asyncio.sleep(0.1)

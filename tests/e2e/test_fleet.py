@@ -8,17 +8,22 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from arq.connections import ArqRedis
+from arq.jobs import Job, JobStatus
+
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import Model
-from tests.e2e.test_main_path import QUESTION, outcomes
+from tests.e2e.test_main_path import QUESTION, outcomes, sql
 from tests.forwarding import Forward
 from tests.waiting import async_until
 from worker.client import Rowcall
 from worker.local.processes import Child, Children, Command
 from worker.local.stack import Stack
 from worker.queue.connecting import connected
+from worker.queue.wire import QUEUE, loads
 
 ROWS = 24
+START_S = 90.0  # only a broken worker, or a machine with much else to do, takes so long
 SHIPPED = (REPOSITORY / "rowcall.toml").read_text()
 OURS = ("worker.cli", "worker")
 STOCK = ("arq", "worker.app.WorkerSettings")
@@ -59,7 +64,7 @@ async def until_logged(child: Child, event: str) -> None:
         child.check()
         return event in logged(child)
 
-    await async_until(is_logged, event)
+    await async_until(is_logged, event, deadline_s=START_S)
 
 
 async def succeeded(rowcall: Rowcall, stack: Stack, ids: Sequence[str]) -> list[list[str | None]]:
@@ -96,15 +101,18 @@ async def test_arqs_own_worker_answers_rows_as_well_and_its_check_finds_a_worker
     assert found == [["succeeded"]] * ROWS
     assert len(await model.answers()) == ROWS
 
-    async def is_found() -> bool:
-        check = [sys.executable, "-m", "arq", "--check", "worker.app.WorkerSettings"]
-        environment = os.environ | rowcall_stack.environment()
-        checking = await asyncio.create_subprocess_exec(
-            *check, cwd=rowcall_stack.config.project_dir, env=environment, stderr=asyncio.subprocess.DEVNULL
-        )
-        return await checking.wait() == 0
+    await async_until(lambda: is_checked(rowcall_stack), "arq --check finds a worker")
 
-    await async_until(is_found, "arq --check finds a worker")
+
+async def is_checked(stack: Stack) -> bool:
+    """Whether `arq --check` finds a worker."""
+    checking = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "arq", "--check", "worker.app.WorkerSettings"),
+        cwd=stack.config.project_dir,
+        env=os.environ | stack.environment(),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    return await checking.wait() == 0
 
 
 async def test_a_row_whose_claim_met_an_outage_starts_when_the_database_is_back_without_a_sweep(
@@ -136,3 +144,50 @@ async def until_taken(stack: Stack, hints: int) -> None:
             return len(await redis.keys("arq:in-progress:*")) == hints
 
         await async_until(are_taken, f"{hints} hints are taken")
+
+
+async def test_arqs_own_worker_and_ours_share_rows_and_arqs_tools_know_both(
+    rowcall: Rowcall, rowcall_stack: Stack, model: Model, tmp_path: Path
+) -> None:
+    """Two rows at a time in each worker, so that both have some. What arq aborts is the job; the row is run again."""
+    await model.slow(0.1)
+    few = SHIPPED.replace("concurrency = 50 ", "concurrency = 2 ")
+    assert few != SHIPPED
+    async with alone(rowcall_stack, tmp_path, OURS, STOCK, configuration=few) as [ours, stock]:
+        await until_logged(ours, "worker.started")
+        await async_until(lambda: says(stock, "Starting worker"), "arq's own worker works", deadline_s=START_S)
+        ids = await insert(rowcall, ROWS // 2)
+        async with connected(rowcall_stack.redis_url) as redis:
+            jobs = [await a_job(redis, status) for status in (JobStatus.in_progress, JobStatus.queued)]
+            assert await asyncio.gather(*(job.abort(timeout=30, poll_delay=0.05) for job in jobs)) == [True, True]
+            assert await is_checked(rowcall_stack)
+        found = await succeeded(rowcall, rowcall_stack, ids)
+        for worker in (ours, stock):
+            worker.check()
+        pids = {ours.pid, stock.pid}
+    assert [outcomes.count("succeeded") for outcomes in found] == [1] * len(ids)
+    assert {outcome for outcomes in found for outcome in outcomes} == {"succeeded", "released"}
+    workers = sql(
+        rowcall_stack, "select distinct worker from rowcall.attempts where generation_id = any(%s::uuid[])", ids
+    )
+    assert {int(name.rsplit(":", 2)[1]) for (name,) in workers} == pids
+
+
+async def says(child: Child, text: str) -> bool:
+    child.check()
+    return text in child.log.read_text()
+
+
+async def a_job(redis: ArqRedis, status: JobStatus) -> Job:
+    """One in the queue of which `Job.status` says that."""
+    found: list[Job] = []
+
+    async def is_found() -> bool:
+        jobs = [
+            Job(i.decode(), redis, _queue_name=QUEUE, _deserializer=loads) for i in await redis.zrange(QUEUE, 0, -1)
+        ]
+        found.extend([job for job in jobs if await job.status() == status])
+        return bool(found)
+
+    await async_until(is_found, f"a job is {status}")
+    return found[-1]
