@@ -57,7 +57,7 @@ def main() -> int:
     if not (DATA / "stack_docs.jsonl").exists():
         print(f"docs_faq skipped: {DATA} is not here")
         return 0
-    pages, questions = _read("stack_docs.jsonl"), _read("stack_faq.jsonl")
+    pages, questions = read_lines("stack_docs.jsonl"), read_lines("stack_faq.jsonl")
     with temporary_stack(workers=1) as stack:
         ingested, asked = asyncio.run(ask_all(stack, pages, questions))
     goal = judge(asked)
@@ -168,7 +168,7 @@ def _verdict(asked: Sequence[Asked], goal: Goal) -> str:
     )
 
 
-def _read(name: str) -> list[dict[str, Any]]:
+def read_lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
 

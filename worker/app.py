@@ -81,6 +81,7 @@ class Machine:
     queue: ArqQueue
     redis: Any  # arq's client: the loop that takes hints wants it
     leases: Leases
+    executor: Executor
     asker: Asker  # takes every hint; the executor is behind it
     sweeper: Sweeper
     metrics: Metrics
@@ -192,7 +193,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         sweeping = Sweeping(**configuration.sweeper.model_dump(), max_backlog=configuration.intake.max_backlog)
         sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, sweeping)
         asker = Asker(settings.table_automations, SupabaseTables(database), queue, otherwise=executor.run)
-        yield Machine(name, rows, knowledge, queue, redis, leases, asker, sweeper, metrics)
+        yield Machine(name, rows, knowledge, queue, redis, leases, executor, asker, sweeper, metrics)
 
 
 async def connect_models(stack: AsyncExitStack, settings: Settings) -> Clients:

@@ -9,6 +9,8 @@ secret key it is the project itself, whose rows are nobody's.
 """
 
 import asyncio
+import json
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -205,6 +207,16 @@ class Rowcall:
             query = self._rowcall.table("generations").select("*").in_("id", page).in_("status", sorted(TERMINAL))
             ended |= {row["id"]: row for row in await rows(query)}
         return ended
+
+    async def claims(self) -> dict[str, Any]:
+        """What the user's token says of him; nothing where the key acts for itself."""
+        session = await self.supabase.auth.get_session() if self._account else None
+        token = self._access_token if session is None else session.access_token
+        if token is None:
+            return {}
+        payload = token.split(".")[1]
+        claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return claims
 
     async def _call(self, function: str, **arguments: Any) -> Any:
         return await answered(self._rowcall.rpc(function, arguments))

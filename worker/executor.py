@@ -93,6 +93,10 @@ class Executor:
         if work is None:
             log.debug("claim.declined", id=hint.id)
             return
+        await self.see_through(work)
+
+    async def see_through(self, work: Work) -> None:
+        """Sees an attempt that is ours to its end."""
         with structlog.contextvars.bound_contextvars(kind=work.kind, id=work.id, attempt=work.attempt):
             attempt = self._begin(work)
             outcome = await self._perform(attempt)

@@ -44,6 +44,8 @@ LOCAL_PROVIDER = "local"
 LOCAL_CHAT_MODEL = "rowcall-local"
 LOCAL_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 
+NO_OVERRIDES: Mapping[str, Any] = {}
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -159,10 +161,13 @@ def config_path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("ROWCALL_CONFIG", "rowcall.toml"))
 
 
-def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from the environment and from the file that ROWCALL_CONFIG names (default: rowcall.toml here)."""
+def load(environ: Mapping[str, str], overrides: Mapping[str, Any] = NO_OVERRIDES) -> Settings:
+    """Settings from the environment and from the file that ROWCALL_CONFIG names (default: rowcall.toml here).
+
+    `overrides` take the place of what the file says; of tables, key by key.
+    """
     path = config_path(environ)
-    configuration = _checked(Configuration, _read(path), str(path))
+    configuration = _checked(Configuration, _overridden(_read(path), overrides), str(path))
     keys = (provider.api_key_env for provider in configuration.providers.values())
     try:
         environ = with_secrets_from_files(environ, (*SECRETS, *keys))
@@ -183,6 +188,14 @@ def load(environ: Mapping[str, str]) -> Settings:
     return Settings(
         environment=environment, configuration=configuration, providers=providers, embedding=embedding, routes=routes
     )
+
+
+def _overridden(file: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(file)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        merged[key] = _overridden(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _chains(section: FallbackSection) -> Chains:

@@ -136,6 +136,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "try_automation_v1": WORKER,
     "become": WORKER,
     "held_generation": WORKER,
+    "begin_generation_v1": WORKER,
     "context_v1": WORKER,
     "context_v2": WORKER,
     "read_document_v1": WORKER,

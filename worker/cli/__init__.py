@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from worker.cli import asking, embedded, operating, projecting, services
+from worker.cli import asking, embedded, evaluating, operating, projecting, services
 from worker.cli.automating import automation
 from worker.cli.ending import ExitCode, complain
 from worker.cli.prompting import prompts
@@ -32,12 +32,14 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
         operating.replay,
         operating.cancel,
         operating.prune,
+        evaluating.evaluate,
         services.fallback_drill,
     ),
 }
+NAMES = {evaluating.evaluate: "eval"}  # where the function's own would hide a builtin
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        app.command(NAMES.get(command), rich_help_panel=panel)(command)
 app.add_typer(automation, name="automation", rich_help_panel="Develop")
 app.add_typer(prompts, name="prompts", rich_help_panel="Develop")
 

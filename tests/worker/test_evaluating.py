@@ -1,0 +1,144 @@
+"""Question sets, variants and what is made of their results; the run itself is in tests/e2e."""
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from xml.dom import minidom
+
+import pytest
+from rich.console import Console
+
+from jobs.decisions.pricing import Price
+from worker.evaluating import (
+    EvaluationError,
+    Item,
+    Measured,
+    as_json,
+    caveats,
+    measured,
+    read_items,
+    read_variant,
+    summarised,
+)
+from worker.evaluation_report import evaluation_report, pareto_svg
+
+ROW = {
+    "status": "succeeded",
+    "answer": "It lasts 15 seconds [1].",
+    "citations": [{"source": "a.md"}],
+    "cost_usd": None,
+    "route": "default",
+    "output": None,
+    "tokens_in": 1_000_000,
+    "tokens_cached": 0,
+    "tokens_out": 0,
+    "started_at": "2026-11-26T10:00:00+00:00",
+    "first_token_at": "2026-11-26T10:00:00.250+00:00",
+    "finished_at": "2026-11-26T10:00:02+00:00",
+}
+ITEM = Item({"question": "How long?"}, answers=("it lasts 15 seconds",), sources=("a.md",))
+
+
+def test_a_set_is_read_with_one_or_several_answers_and_sources(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text(
+        '{"question": "a?", "answer": "x"}\n\n{"input": {"question": "b?"}, "answers": ["x", "y"], "source": "s"}\n'
+    )
+    assert read_items(path) == (
+        Item({"question": "a?"}, ("x",)),
+        Item({"question": "b?"}, ("x", "y"), ("s",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{", "set.jsonl:1 is no JSON"),
+        ("[]", "set.jsonl:1 is no JSON object"),
+        ('{"answer": "x"}', "set.jsonl:1 has neither a question nor an input"),
+        ('{"question": "a?"}', "set.jsonl:1 has neither answers nor sources"),
+        ('{"question": "a?", "answer": 3}', "answers must be a list of texts"),
+        ("", "holds no question"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(tmp_path: Path, line: str, what: str) -> None:
+    (tmp_path / "set.jsonl").write_text(line)
+    with pytest.raises(EvaluationError, match=what):
+        read_items(tmp_path / "set.jsonl")
+
+
+def test_a_variant_changes_keys_of_rowcall_toml_and_the_quality_of_rows() -> None:
+    variant = read_variant("lean:routes.default.context_budget_tokens=300,cache.mode=exact,quality=fast")
+    assert variant.name == "lean"
+    assert variant.overrides == {"routes": {"default": {"context_budget_tokens": 300}}, "cache": {"mode": "exact"}}
+    assert variant.options == {"quality": "fast"}
+
+
+@pytest.mark.parametrize("text", ["", ":a=1", "x:a", "x:a=1,a.b=2"])
+def test_a_variant_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(EvaluationError, match="variant"):
+        read_variant(text)
+
+
+def test_an_answer_is_judged_by_its_reference_and_its_citations() -> None:
+    found = measured(ROW, ITEM, None)
+    assert (found.f1, found.contained, found.cited, found.quality) == (1.0, True, True, 1.0)
+    assert (found.first_ms, found.finished_ms) == (250, 2000)
+    assert found.cost_usd is None
+    failed = measured({**ROW, "status": "failed", "answer": None, "citations": None}, ITEM, None)
+    assert (failed.f1, failed.contained, failed.cited, failed.quality) == (0.0, False, False, 0.0)
+
+
+def test_a_local_answer_costs_what_the_route_s_model_would_and_a_cached_one_nothing() -> None:
+    prices = {"default": Price(2.0, 1.0, 8.0)}
+    assert measured({**ROW, "cost_usd": 0.0}, ITEM, prices).cost_usd == 2.0
+    cached = {**ROW, "output": {"warnings": ["answer.cached: fresh, given 5 s ago to the same question"]}}
+    assert measured(cached, ITEM, prices) == replace(measured(ROW, ITEM, prices), cost_usd=0.0, reused=True)
+    assert measured({**ROW, "route": "another"}, ITEM, prices).cost_usd is None
+
+
+def result(quality: float, usd: float | None) -> Measured:
+    return Measured("succeeded", quality, None, None, usd, 10, 5, 100.0, 200.0, "default", reused=False)
+
+
+def test_savings_and_gains_are_beside_the_baseline() -> None:
+    base, cheap = summarised({"best": [result(0.5, 1.0)] * 4, "cheap": [result(0.75, 0.25)] * 4}, "best")
+    assert (base.quality_gain.estimate, base.cost_usd) == (0, 4.0)
+    assert cheap.quality_gain.estimate == pytest.approx(0.25)
+    assert cheap.saved_share is not None
+    assert cheap.saved_share.estimate == pytest.approx(0.75)
+
+
+def test_an_unknown_cost_is_unknown_in_every_sum() -> None:
+    base, cheap = summarised({"best": [result(1, 1.0)], "cheap": [result(1, None)]}, "best")
+    assert (cheap.cost_usd, cheap.saved_share) == (None, None)
+    assert base.saved_share is not None
+
+
+def test_the_table_fits_80_columns_and_says_what_the_numbers_are() -> None:
+    summaries = summarised({"best": [result(0.5, 1.0)] * 9, "a-longer-name": [result(0.7, 0.25)] * 9}, "best")
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(evaluation_report(summaries, "best", caveats(9, as_if=True)))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    for said in ("a-longer-name", "75 [75 75]", "+20", "9 questions are an illustration", "the local model answered"):
+        assert said in text
+
+
+def test_the_picture_names_every_variant_and_is_well_formed() -> None:
+    summaries = summarised({"best": [result(0.9, 1.0)], "a<b": [result(0.7, 0.0)], "?": [result(1, None)]}, "best")
+    drawn = minidom.parseString(pareto_svg(summaries))  # noqa: S318 - our own
+    names = [element.firstChild.toxml() for element in drawn.getElementsByTagName("text") if element.firstChild]
+    assert "best" in names
+    assert "a&lt;b" in names
+    assert "?" not in names  # its cost is unknown
+
+
+def test_the_picture_of_nothing_is_a_picture() -> None:
+    minidom.parseString(pareto_svg(()))  # noqa: S318 - our own
+
+
+def test_results_are_json() -> None:
+    results = {"best": [result(0.5, 1.0)]}
+    assert json.loads(as_json(summarised(results, "best"), results, ["a note"]))["notes"] == ["a note"]

@@ -1,0 +1,64 @@
+"""Questions answered by workers of this process, one variant of the configuration after another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from jobs.decisions.pricing import Price
+from jobs.ports import ModelName
+from worker.app import Machine, machine
+from worker.client import Rowcall
+from worker.evaluating import Item, Measured, Plan, Row, Variant, measured
+from worker.settings import Settings, load
+
+
+async def run_variants(
+    plan: Plan, environ: Mapping[str, str], rowcall: Rowcall, progress: Callable[[str], None]
+) -> dict[str, list[Measured]]:
+    """What each variant made of each question, in their order. Raises ConfigurationError for a variant that is none.
+
+    The rows are the signed-in user's own and stay in the project. They go the way of all rows, but for the queue: they
+    are born as this process's own, so that no worker of the project answers them by another configuration.
+    """
+    settings = {variant.name: load(environ, variant.overrides) for variant in plan.variants}
+    results: dict[str, list[Measured]] = {}
+    for variant in plan.variants:
+        chosen = settings[variant.name]
+        as_if = list_prices(chosen) if is_local(chosen) else None
+        async with _working(chosen) as m:
+            places = asyncio.Semaphore(plan.at_once)
+
+            async def ask(item: Item, m: Machine = m, variant: Variant = variant) -> Row:
+                async with places:  # noqa: B023 - gathered before the next variant
+                    row = await _answered(rowcall, m, item, plan.kind, variant.options)
+                    progress(variant.name)
+                    return row
+
+            rows = await asyncio.gather(*(ask(item) for item in plan.items))
+        results[variant.name] = [measured(row, item, as_if) for row, item in zip(rows, plan.items, strict=True)]
+    return results
+
+
+def is_local(settings: Settings) -> bool:
+    """Whether the local model answers, whose time is not billed."""
+    environment = settings.environment
+    return environment.ROWCALL_LOCAL_MODEL_URL is not None and not environment.ROWCALL_LIVE
+
+
+def list_prices(settings: Settings) -> dict[str, Price]:
+    """What the models that rowcall.toml names for the routes would cost, by route."""
+    named = {name: ModelName(r.provider, r.model) for name, r in settings.configuration.routes.items()}
+    return {name: settings.prices[model] for name, model in named.items() if model in settings.prices}
+
+
+@asynccontextmanager
+async def _working(settings: Settings) -> AsyncIterator[Machine]:
+    async with machine(settings) as m, m.leases.renewed():
+        yield m
+
+
+async def _answered(rowcall: Rowcall, m: Machine, item: Item, kind: str, options: Row) -> Row:
+    """The ended row. One that is to be retried later waits for its time in the queue, for whichever worker is there."""
+    work = await m.rows.begin(await rowcall.claims(), kind, item.input, options)
+    await m.executor.see_through(work)
+    return (await rowcall.wait_all([work.id]))[work.id]

@@ -1,0 +1,53 @@
+"""`rowcall eval`: runs the variants, prints what came of them, draws the picture."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker.commands import Account
+from worker.evaluating import EvaluationError, Measured, Plan, as_json, caveats, summarised
+from worker.evaluation_report import evaluation_report, pareto_svg
+from worker.evaluation_run import is_local, run_variants
+from worker.settings import load
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+async def show_evaluation(
+    plan: Plan, account: Account, environ: Mapping[str, str], *, svg: Path | None, machine_readable: bool
+) -> bool:
+    """Whether every variant answered something."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    shown = Console(stderr=True, quiet=machine_readable)
+    try:
+        async with account.client() as rowcall:
+            with Progress(*COLUMNS, console=shown, transient=True, disable=not shown.is_terminal) as bars:
+                tasks = {v.name: bars.add_task(v.name, total=len(plan.items)) for v in plan.variants}
+                results = await run_variants(plan, environ, rowcall, lambda name: bars.advance(tasks[name]))
+    except EvaluationError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False)
+        return False
+    notes = caveats(len(plan.items), as_if=is_local(load(environ)))
+    return _show(plan, results, notes, svg=svg, machine_readable=machine_readable)
+
+
+def _show(
+    plan: Plan,
+    results: Mapping[str, Sequence[Measured]],
+    notes: Sequence[str],
+    *,
+    svg: Path | None,
+    machine_readable: bool,
+) -> bool:
+    summaries = summarised(results, plan.baseline)
+    if svg is not None:
+        svg.write_text(pareto_svg(summaries), encoding="utf-8")
+    if machine_readable:
+        print(as_json(summaries, results, notes))  # noqa: T201
+    else:
+        Console().print(evaluation_report(summaries, plan.baseline, notes), highlight=False)
+    return all(summary.answered for summary in summaries)
