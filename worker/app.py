@@ -68,6 +68,7 @@ def read_jobs() -> Mapping[str, Job]:
 
 
 JOBS = read_jobs()
+TURN_S = 5.0  # of the sweeper, before another process takes it
 PROMPTS = Path(__file__).parents[1] / "jobs" / "prompts"
 
 
@@ -191,7 +192,8 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
             timing=Timing(configuration.worker.checkpoint_every_s, configuration.worker.attempt_timeout_s),
         )
         sweeping = Sweeping(**configuration.sweeper.model_dump(), max_backlog=configuration.intake.max_backlog)
-        sweeper = Sweeper(rows, queue, RedisTurn(redis), metrics, sweeping)
+        # A worker that dies with the turn keeps it for no longer than its rows.
+        sweeper = Sweeper(rows, queue, RedisTurn(redis, ttl_s=min(TURN_S, lease_s)), metrics, sweeping)
         asker = Asker(settings.table_automations, SupabaseTables(database), queue, otherwise=executor.run)
         yield Machine(name, rows, knowledge, queue, redis, leases, executor, asker, sweeper, metrics)
 
