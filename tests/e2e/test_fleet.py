@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from arq.connections import ArqRedis
 from arq.jobs import Job, JobStatus
 
@@ -146,6 +147,7 @@ async def until_taken(stack: Stack, hints: int) -> None:
         await async_until(are_taken, f"{hints} hints are taken")
 
 
+@pytest.mark.timeout(300)  # arq's command is started twice
 async def test_arqs_own_worker_and_ours_share_rows_and_arqs_tools_know_both(
     rowcall: Rowcall, rowcall_stack: Stack, model: Model, tmp_path: Path
 ) -> None:
