@@ -16,7 +16,8 @@ async def test_a_job_that_blocks_its_loop_for_three_leases_keeps_its_row_and_ans
     rowcall_stack: Stack, rowcall: Rowcall, tmp_path: Path
 ) -> None:
     configuration = {"ROWCALL_CONFIG": str(rowcall_stack.config.project_dir / "rowcall.toml")}
-    program = (sys.executable, "-m", "tests.e2e.busy_worker")
+    others_work = tmp_path / "others work"
+    program = (sys.executable, "-m", "tests.e2e.busy_worker", str(others_work))
     rowcall_stack.stop("worker-1")
     with Children(tmp_path) as children:
         try:
@@ -30,6 +31,7 @@ async def test_a_job_that_blocks_its_loop_for_three_leases_keeps_its_row_and_ans
             await async_until(is_running, "the busy worker has the row")
         finally:
             rowcall_stack.start("worker-1")  # which takes whatever lease has ended
+        others_work.touch()
         updates = await watched(rowcall, id)
         busy.check()
     assert_one_answer(rowcall_stack, updates)

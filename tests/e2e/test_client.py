@@ -208,31 +208,36 @@ async def test_a_session_that_the_sdk_refreshes_carries_its_watches_along(rowcal
 
 async def test_deltas_that_go_on_behind_a_gap_do_not_put_its_end_off(stack: Stack) -> None:
     """They come faster than the gap is given time for; the checkpoint has what is missing."""
+    missing = "what is missing"
     async with Rowcall(stack.url, stack.secret_key) as project, AsyncExitStack() as entered:
         id = await project.submit({"question": "?"})
-        database = await entered.enter_async_context(
-            await psycopg.AsyncConnection.connect(stack.admin_db_url, autocommit=True)
-        )
+        connecting = psycopg.AsyncConnection.connect(stack.admin_db_url, autocommit=True)
+        database = await entered.enter_async_context(await connecting)
         await database.execute("select * from rowcall.claim_generations_v1(array[%s]::uuid[], 'nobody', 600)", (id,))
-        sending = asyncio.create_task(send_gaps(project, id))
-        entered.callback(sending.cancel)
-        begins = True
-        async for update in project.watch(id):
-            if begins:
-                begins = False
-                text = "what is missing"
-                await database.execute("update rowcall.attempts set partial = %s where generation_id = %s", (text, id))
-            if update.text == "what is missing":
-                assert not sending.done()
-                break
+        for _ in range(SENDERS):
+            entered.callback(asyncio.create_task(send_gaps(project, id)).cancel)
+
+        async def checkpoint() -> None:
+            await asyncio.sleep(3.0)  # the client has subscribed, read the row, and heard of text behind a gap
+            await database.execute("update rowcall.attempts set partial = %s where generation_id = %s", (missing, id))
+
+        checkpointing = asyncio.create_task(checkpoint())
+        async with asyncio.timeout(30):  # a read that waits for a silence never comes
+            async for update in project.watch(id):
+                if update.text == missing:
+                    break
+        await checkpointing
+
+
+SENDERS = 8
 
 
 async def send_gaps(project: Rowcall, id: str) -> None:
-    """Deltas far behind what anybody knows, ten a second."""
+    """Deltas far behind what anybody knows, without a pause."""
     url = f"{project.supabase.supabase_url}realtime/v1/api/broadcast"
     payload = {"attempt": 1, "offset": 1000, "text": "…"}
     message = {"topic": f"generation:{id}", "event": "delta", "payload": payload, "private": True}
-    async with httpx.AsyncClient(headers={"apikey": project.supabase.supabase_key}) as http:
+    async with httpx.AsyncClient(headers={"apikey": project.supabase.supabase_key}, timeout=30) as http:
         while True:
             (await http.post(url, json={"messages": [message]})).raise_for_status()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
