@@ -1,11 +1,12 @@
 """The main story: question → context → prompt → model → answer."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from jobs.completions import Asked, complete_by, give_again
 from jobs.decisions.citing import cite
 from jobs.decisions.compression import compress
+from jobs.decisions.examples import choose_examples
 from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
 from jobs.ports import Finished, Opening, Work, World
@@ -15,7 +16,9 @@ from jobs.routes import chosen_route
 
 MAX_CHUNKS = 30  # candidates from each of the two searches
 MAX_PASSAGES = 8  # of them, in the prompt
-MAX_EXAMPLES = 2
+NEAR_EXAMPLES = 12  # candidates, of the questions nearest to this one
+MAX_EXAMPLES = 2  # of them, in the prompt
+EXAMPLE_TOKENS = 400  # of those together
 
 
 async def answer(work: Work, world: World) -> Finished:
@@ -34,9 +37,13 @@ async def answer(work: Work, world: World) -> Finished:
         embedded.vectors,
         chosen.route.opening("answer"),
         max_chunks=MAX_CHUNKS,
-        max_examples=MAX_EXAMPLES,
+        max_examples=NEAR_EXAMPLES,
         cache_scope=reusing.scope,
     )
+    examples = choose_examples(
+        context.examples, limit=MAX_EXAMPLES, budget_tokens=EXAMPLE_TOKENS, count_tokens=world.count_tokens
+    )
+    context = replace(context, examples=examples)
     ranked = fuse(context.candidates, question=question.searched, limit=MAX_PASSAGES)
     passages = compress(
         ranked, question.searched, budget_tokens=chosen.route.context_budget_tokens, count_tokens=world.count_tokens
