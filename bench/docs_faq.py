@@ -25,7 +25,7 @@ from worker.terminal import Times
 
 DATA = PROJECT.parent / "shared" / "data" / "docs"
 LEAST_HITS = 16
-PAGE = 25  # documents in one request
+PAGE = 10  # documents in one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,12 @@ async def ingest(rowcall: Rowcall, pages: Sequence[Mapping[str, Any]]) -> dict[s
         }
         for page in pages
     ]
-    waiting = []
-    for first in range(0, len(documents), PAGE):
+    ended: dict[str, dict[str, Any]] = {}
+    for first in range(
+        0, len(documents), PAGE
+    ):  # no more at once: all of them would outwait the model on a busy machine
         written = await rowcall.put_documents(documents[first : first + PAGE])
-        waiting += [document["generation_id"] for document in written]
-    ended = await rowcall.wait_all(waiting)
+        ended |= await rowcall.wait_all([document["generation_id"] for document in written])
     failed = [row["error"] for row in ended.values() if row["status"] != "succeeded"]
     assert not failed, failed
     return {
