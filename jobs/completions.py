@@ -73,7 +73,7 @@ async def complete_by(
     has one already; each further call gets its own. `standby`: what `cache` stands for in a chain.
     Raises what tells best what happens next, of all the errors.
     """
-    failures, errors = _left_over(first, work), list[JobError]()
+    failures, errors = _left_over(first, work, standby), list[JobError]()
     ends_s = _now_s() + first.chains.deadline_s
     while candidates := _askable(next_routes(first.name, first.chains, failures), standby, ends_s - _now_s()):
         name = await _admitted(candidates, world)
@@ -94,7 +94,7 @@ async def complete_by(
             if cause_of(error.code) is None:
                 raise
             failures.append(Failure(route.name, error.code))
-            left = next_routes(first.name, first.chains, failures)
+            left = _askable(next_routes(first.name, first.chains, failures), standby, ends_s - _now_s())
             log.warning("route.failed", route=route.name, code=error.code, next=left[0] if left else None)
             if texts:
                 raise _for_the_next_attempt(error, left) from error
@@ -130,9 +130,10 @@ async def _stream(request: ChatRequest, call: Call, texts: list[str], world: Wor
     raise Retryable("model.stream_cut", "the model's stream ended before it was complete")
 
 
-def _left_over(first: Route, work: Work) -> list[Failure]:
-    """What earlier attempts say against routes; nothing once they have tried them all."""
-    return list(work.broken_off) if next_routes(first.name, first.chains, work.broken_off) else []
+def _left_over(first: Route, work: Work, standby: Reuse | None) -> list[Failure]:
+    """What earlier attempts say against routes; nothing once they have tried all that can answer."""
+    left = _askable(next_routes(first.name, first.chains, work.broken_off), standby, first.chains.deadline_s)
+    return list(work.broken_off) if left else []
 
 
 def _askable(names: Sequence[str], standby: Reuse | None, left_s: float) -> list[str]:

@@ -54,6 +54,7 @@ class Reusable:
     embedding_model: str
     chunk_ids: tuple[int, ...]  # in the prompt
     seen_chunk_ids: tuple[int, ...]  # found, in the prompt or not
+    had_examples: bool  # in the prompt: they are the asker's own
     ttl_s: float
     stale_s: float
 

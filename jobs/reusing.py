@@ -38,7 +38,10 @@ class Reusing:
         if self.scope is None:
             return None
         key = self._key(context, passages)
-        return choose_reuse(context.cached, self.question.text, key, passages, self.caching, may_be_stale=may_be_stale)
+        found = frozenset(candidate.chunk_id for candidate in context.candidates)
+        return choose_reuse(
+            context.cached, self.question.text, key, passages, found, self.caching, may_be_stale=may_be_stale
+        )
 
     def entry(
         self,
@@ -61,6 +64,7 @@ class Reusing:
             embedding_model=self.embedding_model,
             chunk_ids=tuple(passage.chunk_id for passage in passages),
             seen_chunk_ids=tuple(candidate.chunk_id for candidate in context.candidates),
+            had_examples=bool(context.examples),
             ttl_s=self.caching.ttl_s,
             stale_s=self.caching.stale_s,
         )

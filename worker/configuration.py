@@ -147,7 +147,7 @@ class CacheSection(Section):
         description="exact: the model would be asked the same; semantic: also questions that mean the same",
     )
     min_probability: Annotated[float, Field(ge=0.5, le=1)] = Field(
-        default=0.97, description="that two questions ask the same, for semantic"
+        default=0.9, description="that two questions ask the same, for semantic: docs/quality.md says what it is worth"
     )
     ttl_s: Positive = Field(default=86_400.0, description="how long an answer is fresh")
     stale_s: Annotated[float, Field(ge=0)] = Field(

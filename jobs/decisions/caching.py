@@ -2,7 +2,7 @@
 
 Exact: question, passages, examples, prompt file, route and limits are the same, so the model would be asked the same.
 Similar: the questions mean the same with a high probability, neither names a number, a name or a negation that the
-other does not, and all that this question's prompt would hold was known when the answer was made.
+other does not, each finds what the other's prompt holds, and no example of somebody else's was in it.
 """
 
 import re
@@ -20,8 +20,8 @@ Mode = Literal["off", "exact", "semantic"]
 
 # A logistic regression over pairs of questions, trained on half of medical_question_pairs by
 # `python bench/semantic_cache.py --fit`; docs/quality.md reports the other half. A prior: other questions differ.
-INTERCEPT = 0.0
-WEIGHTS = {"cosine": 0.0, "cosine_squared": 0.0, "shared": 0.0, "length": 0.0}
+INTERCEPT = -7.249
+WEIGHTS = {"cosine": 2.422, "cosine_squared": 7.976, "shared": -0.834, "length": 0.599}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Caching:
     """What may be given again. `min_probability`: that two questions ask the same, 0 to 1."""
 
     mode: Mode = "off"
-    min_probability: float = 0.99
+    min_probability: float = 0.9
     ttl_s: float = 86_400.0
     stale_s: float = 604_800.0  # after ttl_s: given only where the models failed
 
@@ -51,6 +51,7 @@ class CachedAnswer:
     is_fresh: bool
     chunk_ids: frozenset[int]  # in its prompt
     seen_chunk_ids: frozenset[int]  # found for its question, in its prompt or not
+    is_private: bool = False  # its prompt held examples that the asker may not see
     tokens_in: int | None = None  # what it took
     tokens_out: int | None = None
     cost_usd: float | None = None
@@ -91,11 +92,16 @@ def choose_reuse(
     question: str,
     key: str,
     passages: Sequence[Passage],
+    found: frozenset[int],
     caching: Caching,
     *,
     may_be_stale: bool = False,
 ) -> Reuse | None:
-    """The answer to give again; None: there is none. An exact one goes before similar ones, those by probability."""
+    """The answer to give again; None: there is none. An exact one goes before similar ones, those by probability.
+
+    `found`: the chunks that the question finds today, under its filter, those of `passages` among them. A stale answer
+    may be unaware of what has been added since, and never tells what the filter leaves out.
+    """
     if caching.mode == "off":
         return None
     fresh_enough = [entry for entry in cached if entry.is_fresh or may_be_stale]
@@ -108,7 +114,9 @@ def choose_reuse(
     similar = [
         (probability, entry)
         for entry in fresh_enough
-        if (may_be_stale or shown <= entry.seen_chunk_ids)
+        if not entry.is_private
+        and entry.chunk_ids <= found
+        and (may_be_stale or shown <= entry.seen_chunk_ids)
         and not differ(question, entry.question)
         and (probability := same_probability(question, entry.question, entry.similarity)) >= caching.min_probability
     ]

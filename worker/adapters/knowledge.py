@@ -115,6 +115,7 @@ def cached_of(row: Mapping[str, Any]) -> CachedAnswer:
         is_fresh=row["is_fresh"],
         chunk_ids=frozenset(row["chunk_ids"]),
         seen_chunk_ids=frozenset(row["seen_chunk_ids"]),
+        is_private=row["is_private"],
         tokens_in=row["tokens_in"],
         tokens_out=row["tokens_out"],
         cost_usd=row["cost_usd"],

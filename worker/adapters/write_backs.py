@@ -98,6 +98,7 @@ def reusable(reusable: Reusable) -> Row:
         "embedding_model": reusable.embedding_model,
         "chunk_ids": list(reusable.chunk_ids),
         "seen_chunk_ids": list(reusable.seen_chunk_ids),
+        "had_examples": reusable.had_examples,
         "ttl_s": reusable.ttl_s,
         "stale_s": reusable.stale_s,
     }

@@ -81,6 +81,7 @@ class KeptAnswer:
     id: int
     entry: Reusable
     result: Row  # of the generation that made it
+    user_id: str | None  # whose it was
     at: datetime
 
 
@@ -202,7 +203,7 @@ class MemoryDatabase:
     def remember(self, generation: Generation, entry: Reusable) -> None:
         """Keeps the answer that the generation has just been given."""
         if generation.tenant is not None and "history" not in generation.input and generation.status == "succeeded":
-            kept = KeptAnswer(len(self.cached) + 1, entry, generation.result, self.now())
+            kept = KeptAnswer(len(self.cached) + 1, entry, generation.result, generation.user_id, self.now())
             self.cached[generation.tenant, entry.key] = kept
 
     def next_chunk_id(self) -> int:

@@ -139,11 +139,12 @@ class MemoryKnowledge:
         readable = {
             kept.id
             for kept in self.database.chunks.values()
-            if may_read(generation, self.database.documents[kept.document_id])
+            if may_read(generation, document := self.database.documents[kept.document_id])
+            and kept.revision == document.document.revision
         }
         now = self.database.now()
         near = [
-            cached_of(kept, cosine(kept.entry.embedding, vector), (now - kept.at).total_seconds())
+            cached_of(kept, generation, cosine(kept.entry.embedding, vector), (now - kept.at).total_seconds())
             for (tenant, _), kept in self.database.cached.items()
             if tenant == generation.tenant
             and kept.entry.scope == scope
@@ -189,7 +190,7 @@ def positions(scores: Mapping[int, float], limit: int) -> dict[int, int]:
     return {chunk_id: position for position, chunk_id in enumerate(best, 1)}
 
 
-def cached_of(kept: KeptAnswer, similarity: float, age_s: float) -> CachedAnswer:
+def cached_of(kept: KeptAnswer, asking: Generation, similarity: float, age_s: float) -> CachedAnswer:
     entry, result = kept.entry, kept.result
     return CachedAnswer(
         id=kept.id,
@@ -202,6 +203,7 @@ def cached_of(kept: KeptAnswer, similarity: float, age_s: float) -> CachedAnswer
         is_fresh=age_s < entry.ttl_s,
         chunk_ids=frozenset(entry.chunk_ids),
         seen_chunk_ids=frozenset(entry.seen_chunk_ids),
+        is_private=entry.had_examples and kept.user_id != asking.user_id,
         tokens_in=result["tokens_in"],
         tokens_out=result["tokens_out"],
         cost_usd=result["cost_usd"],
