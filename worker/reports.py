@@ -82,6 +82,9 @@ def usage_report(lines: Sequence[Json], by: Sequence[str]) -> RenderableType:
             dollars(line["cost_usd"], line["unpriced"]),
         )
     notes = ["[dim]+ and calls of unknown price[/dim]"] if _unpriced(lines) else []
+    if reused := sum(line["reused"] for line in lines):
+        saved = dollars(sum(line["saved_usd"] for line in lines), 0)
+        notes.append(f"[dim]{reused:,} calls were spared by the cache: {saved} USD[/dim]")
     return Group(table, *notes)
 
 

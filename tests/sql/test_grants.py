@@ -151,6 +151,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "webhook_response_v1": WORKER,
     "status_v1": WORKER,
     "usage_v1": WORKER,
+    "usage_v2": WORKER,
     "reembed_documents_v1": WORKER,
     "documents_to_reembed_v1": WORKER,
     # the owner of a row

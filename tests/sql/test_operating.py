@@ -22,7 +22,7 @@ def book(sql: Session, **columns: Any) -> None:
 
 
 def usage(sql: Session, *by: str) -> list[dict[str, Any]]:
-    return sql.all("select * from rowcall.usage_v1(%s, %s, %s)", LONG_AGO, SOON, list(by))
+    return sql.all("select * from rowcall.usage_v2(%s, %s, %s)", LONG_AGO, SOON, list(by))
 
 
 def status(sql: Session, window_s: float = 3600) -> dict[str, Any]:
@@ -49,6 +49,16 @@ def test_the_ledger_is_summed_by_what_was_asked_for_and_nothing_else(sql: Sessio
         ("answer", "answer"), ("ingest", "embed")}  # fmt: skip
     [total] = usage(sql)
     assert total["calls"] == 3
+
+
+def test_a_call_that_the_cache_spared_is_none_and_tells_what_it_saved(sql: Session) -> None:
+    book(sql, cost_usd=0.5, duration_ms=100)
+    book(sql, cost_usd=0.5, duration_ms=300)
+    book(sql, purpose="cache", cost_usd=0, duration_ms=1, reused_id=7, saved_usd=0.5)
+    [total] = usage(sql)
+    assert (total["calls"], total["reused"]) == (2, 1)
+    assert (total["cost_usd"], total["saved_usd"]) == (Decimal("1.0"), Decimal("0.5"))
+    assert (total["p50_ms"], total["p95_ms"]) == (200, 290)
 
 
 def test_a_call_whose_price_is_unknown_is_counted_and_costs_no_zero(sql: Session) -> None:
@@ -162,7 +172,7 @@ def opened(seen: dict[str, Any], lane: str) -> dict[str, Any]:
 def test_only_the_secret_key_may_ask(sql: Session) -> None:
     user: User = sql.new_user()
     sql.as_user(user)
-    for question in ("status_v1(60)", "usage_v1(now(), now(), '{}')", "embedding_models_v1()",
-                     "cancel_generations_v1('{}')"):  # fmt: skip
+    for question in ("status_v1(60)", "usage_v1(now(), now(), '{}')", "usage_v2(now(), now(), '{}')",
+                     "embedding_models_v1()", "cancel_generations_v1('{}')"):  # fmt: skip
         with sql.refused("42501", "permission denied"):
             sql.run(f"select * from rowcall.{question}")

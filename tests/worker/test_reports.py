@@ -23,7 +23,7 @@ STATUS: dict[str, Any] = {
     "queue": None,
 }
 LINE = {"model": "m", "calls": 1, "failed": 0, "abandoned": 0, "unpriced": 0, "tokens_in": 1, "tokens_cached": 0,
-        "tokens_out": 2, "cost_usd": 0.5}  # fmt: skip
+        "tokens_out": 2, "cost_usd": 0.5, "reused": 0, "saved_usd": 0}  # fmt: skip
 
 
 def printed(report: RenderableType) -> str:
@@ -90,6 +90,12 @@ def test_sums_of_the_ledger_have_a_total_and_mark_what_has_no_price() -> None:
     text = printed(usage_report([LINE, LINE | {"model": None, "unpriced": 1}], ("model",)))
     assert text.splitlines()[-2].split() == ["total", "2", "0", "2", "0", "4", "1.0000+"]
     assert "unknown price" in text
+
+
+def test_what_the_cache_spared_is_said_where_it_spared_anything() -> None:
+    assert "spared" not in printed(usage_report([LINE], ("model",)))
+    spared = printed(usage_report([LINE | {"reused": 3, "saved_usd": 0.25}], ("model",)))
+    assert "3 calls were spared by the cache: 0.2500 USD" in spared
 
 
 def test_small_sums_are_not_shown_as_nothing() -> None:
