@@ -232,6 +232,7 @@ class Executor:
             "tokens_cached": sum(c.tokens_cached or 0 for c in closings),
             "tokens_out": sum(c.tokens_out or 0 for c in closings),
             "cost_usd": sum(costs) if costs else None,
+            "reused": next((c.reused_id for c in closings if c.reused_id is not None), None),
             "failed_calls": [f"{c.route or c.model.model}: {c.error_code}" for c in closings if c.status == "failed"],
         }
         if isinstance(cause, Finished):

@@ -10,7 +10,8 @@ from openai import AsyncOpenAI
 from structlog.testing import capture_logs
 
 from jobs.completions import Asked, Completion, complete_by
-from jobs.decisions.falling_back import NO_CHAINS, Chains
+from jobs.decisions.caching import CachedAnswer, Reuse
+from jobs.decisions.falling_back import CACHE, NO_CHAINS, Chains
 from jobs.decisions.prompting import Message
 from jobs.decisions.routing import DEFAULT_ROUTING
 from jobs.errors import AttemptLost, Permanent, Postponed, Refused, Retryable
@@ -55,7 +56,7 @@ class Bench:
         self.rows = MemoryRows(self.database, worker="w", lease_s=30, opens={"answer": Opening("answer", MODEL)})
         self.id = self.database.insert(input={"question": "?"}, user_id="owner")
 
-    async def attempt(self, chains: Chains = CHAINS, **reserved_usd: float) -> Completion:
+    async def attempt(self, chains: Chains = CHAINS, standby: Reuse | None = None, **reserved_usd: float) -> Completion:
         """One attempt, settled as a retry, so that another can follow."""
         work = await self.rows.claim(self.id)
         assert isinstance(work, Work)
@@ -76,7 +77,12 @@ class Bench:
         )
         try:
             return await complete_by(
-                routes["first"], ASKED, work, world, opened=None if reserved_usd else work.first_call_id
+                routes["first"],
+                ASKED,
+                work,
+                world,
+                opened=None if reserved_usd else work.first_call_id,
+                standby=standby,
             )
         finally:
             await self.rows.retry(Requeued(work.id, work.attempt, tuple(ledger.closings)))
@@ -91,11 +97,12 @@ MODEL = ModelName("local", "first")
 
 
 def routes_of(chains: Chains) -> Mapping[str, Route]:
+    """Only the first is impatient: the others answer on a busy machine too."""
     providers = {"first": "local", "second": "other", "third": "local"}
-    return {
-        name: Route(name, ModelName(provider, name), 100, 1000, 0.5, 5.0, chains if name == "first" else NO_CHAINS)
-        for name, provider in providers.items()
+    routes = {
+        name: Route(name, ModelName(provider, name), 100, 1000, 10.0, 20.0) for name, provider in providers.items()
     }
+    return routes | {"first": replace(routes["first"], first_token_timeout_s=0.5, total_timeout_s=5.0, chains=chains)}
 
 
 def seen(row: LedgerRow) -> tuple[str | None, str, str | None]:
@@ -272,3 +279,68 @@ async def test_a_lost_attempt_asks_nobody_else(bench: Bench, model_server: Model
     with pytest.raises(AttemptLost):
         await bench.attempt()
     assert len(model_server.log()) == 1
+
+
+BEFORE = Reuse(
+    CachedAnswer(
+        id=7,
+        key="key",
+        question="What flies?",
+        answer="The swift flies.",
+        citations=(),
+        similarity=1.0,
+        age_s=7200.0,
+        is_fresh=False,
+        chunk_ids=frozenset({1}),
+        seen_chunk_ids=frozenset({1}),
+        tokens_in=100,
+        tokens_out=10,
+        cost_usd=0.01,
+    ),
+    "exact",
+)
+REMARK = "answer.cached: stale, given 2 h ago to the same question, because first failed (model.unavailable)"
+
+
+async def test_a_cached_answer_takes_its_place_in_a_chain_and_the_ledger_says_what_it_saved(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    model_server.fail({"kind": "status", "status": 500}, model="first")
+    completion = await bench.attempt(Chains(errors=(CACHE, "second")), standby=BEFORE)
+    assert (completion.text, completion.reused) == ("The swift flies.", BEFORE)
+    assert completion.warnings == [REMARK]
+    assert bench.heard.texts[1] == "The swift flies."
+    assert [entry["model"] for entry in model_server.log()] == ["first"]
+    spared = [row.closing for row in bench.database.calls.values()][-1]
+    assert spared is not None
+    assert (spared["purpose"], spared["reused_id"], spared["cost_usd"]) == ("cache", 7, 0.0)
+    assert (spared["saved_tokens_in"], spared["saved_tokens_out"], spared["saved_usd"]) == (100, 10, 0.01)
+
+
+async def test_a_chain_goes_on_without_the_cache_where_nothing_was_kept(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    model_server.fail({"kind": "status", "status": 500}, model="first")
+    assert (await bench.attempt(Chains(errors=(CACHE, "second")))).route == "second"
+
+
+async def test_a_chain_of_the_cache_alone_ends_with_the_model_s_error_where_nothing_was_kept(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    model_server.fail({"kind": "status", "status": 500}, model="first")
+    with pytest.raises(Retryable) as caught:
+        await bench.attempt(Chains(errors=(CACHE,)))
+    assert caught.value.code == "model.unavailable"
+
+
+async def test_after_the_deadline_of_a_chain_no_route_is_asked_and_the_cache_still_answers(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    model_server.fail({"kind": "hang"}, model="first", times="always")
+    chains = Chains(errors=("second", CACHE), deadline_s=0.2)
+    completion = await bench.attempt(chains, standby=BEFORE)
+    assert completion.reused == BEFORE
+    assert [entry["model"] for entry in model_server.log()] == ["first"]
+    with pytest.raises(Retryable) as caught:
+        await bench.attempt(chains)
+    assert caught.value.code == "model.timeout"
