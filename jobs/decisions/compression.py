@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from math import log
 
 from jobs.decisions.fusion import Ranked
-from jobs.decisions.outline import Block, Kind, read_sections
-from jobs.decisions.sentences import sentence_spans
 from jobs.decisions.terms import Bm25, terms
+from jobs.decisions.units import unit_spans
 
 # A unit's score: how well its passage ranks, how well its words match the question, whether it opens the passage (it
 # names what the rest calls "it"), and the second hop of a question: whether it shares words with the best units of
@@ -39,7 +38,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is kept or left out as one: a sentence, a list item, a code block, a table."""
+    """A span of units.py in one of the passages."""
 
     passage: int
     start: int
@@ -141,23 +140,9 @@ def _named(units: Sequence[_Unit], scores: Sequence[float], passages: Sequence[R
 
 
 def _units(passage: int, text: str, count_tokens: Callable[[str], int]) -> Iterator[_Unit]:
-    """The passage's units, in order, without its headings: those stand in its path."""
-    spans = [span for section in read_sections(text) for block in section.blocks for span in _spans(text, block)]
-    for start, end in spans or [(0, len(text))]:
+    for start, end in unit_spans(text):
         piece = text[start:end]
-        if piece.strip():
-            yield _Unit(passage, start, end, count_tokens(piece.rstrip()), terms(piece))
-
-
-def _spans(text: str, block: Block) -> Iterator[tuple[int, int]]:
-    if block.kind is Kind.GROUP:
-        for child in block.children:
-            yield from _spans(text, child)
-    elif block.kind is Kind.PROSE:
-        for start, end in sentence_spans(text[block.start : block.end]):
-            yield block.start + start, block.start + end
-    else:
-        yield block.start, block.end
+        yield _Unit(passage, start, end, count_tokens(piece.rstrip()), terms(piece))
 
 
 def _text(text: str, units: Sequence[_Unit]) -> str:

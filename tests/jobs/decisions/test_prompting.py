@@ -83,6 +83,17 @@ def test_what_never_changes_comes_first_and_the_examples_before_the_history() ->
     ]
 
 
+@given(tagged, tagged, st.lists(tagged, max_size=3), st.lists(tagged, max_size=3))
+def test_two_questions_share_every_byte_before_what_was_found_for_them(
+    one: str, other: str, found: list[str], also_found: list[str]
+) -> None:
+    history = (Message("user", "before"), Message("assistant", "after"))
+    first = prompt(one, [passage(n, text) for n, text in enumerate(found)], history)
+    second = prompt(other, [passage(n, text) for n, text in enumerate(also_found)], history)
+    assert first.messages[:-1] == second.messages[:-1]
+    assert first.messages[0].content == TEMPLATE.text
+
+
 turns = st.builds(Message, st.sampled_from(("user", "assistant")), st.text(alphabet="ab. ", max_size=80))
 
 
