@@ -1,7 +1,8 @@
 """`rowcall eval`: runs the variants, prints what came of them, draws the picture."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -21,11 +22,13 @@ async def show_evaluation(
     plan: Plan, account: Account, environ: Mapping[str, str], *, svg: Path | None, machine_readable: bool
 ) -> bool:
     """Whether every variant answered something."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     shown = Console(stderr=True, quiet=machine_readable)
     try:
         async with account.client() as rowcall:
-            with Progress(*COLUMNS, console=shown, transient=True, disable=not shown.is_terminal) as bars:
+            with (
+                _warnings_only(),
+                Progress(*COLUMNS, console=shown, transient=True, disable=not shown.is_terminal) as bars,
+            ):
                 tasks = {v.name: bars.add_task(v.name, total=len(plan.items)) for v in plan.variants}
                 results = await run_variants(plan, environ, rowcall, lambda name: bars.advance(tasks[name]))
     except EvaluationError as error:
@@ -33,6 +36,17 @@ async def show_evaluation(
         return False
     notes = caveats(len(plan.items), as_if=is_local(load(environ)))
     return _show(plan, results, notes, svg=svg, machine_readable=machine_readable)
+
+
+@contextmanager
+def _warnings_only() -> Iterator[None]:
+    """In the block the machine logs no line for each answer: the table says what came of them."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _show(
