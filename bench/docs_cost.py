@@ -2,7 +2,7 @@
 
     python bench/docs_cost.py [--json] [--svg FILE]
 
-187 pages, 17 questions, each asked twice in a row by every variant, through `rowcall eval`'s own path on the embedded
+187 pages, 17 questions, each asked in two rounds by every variant, through `rowcall eval`'s own path on the embedded
 stack. The local model answers, by quoting; costs are its tokens at the example prices of rowcall.toml. 17 questions are
 an illustration. The summary is the last line; exit 1 where a goal is missed.
 """
@@ -10,11 +10,13 @@ an illustration. The summary is the last line; exit 1 where a goal is missed.
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import structlog
 from docs_faq import DATA, ingest, read_lines
 from measuring import Goal
 from rich.console import Console
@@ -32,6 +34,7 @@ VARIANTS = (
     f"{BASELINE}:quality=best,routes.best.{UNCUT}",
     f"routed:routes.default.{UNCUT}",
     "routed-compressed:",
+    "routed-cut-to-700:routes.default.context_budget_tokens=700",
     "routed-compressed-cached:cache.mode=exact",
 )
 ROUNDS = 2
@@ -43,6 +46,7 @@ def main() -> int:
         print(f"docs_cost skipped: {DATA} is not here")
         return 0
     asked = [Item({"question": q["question"]}, sources=(q["doc"],)) for q in read_lines("stack_faq.jsonl")]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with temporary_stack(workers=1) as stack:
         results = asyncio.run(_measure(stack, asked))
     summaries = summarised(results, BASELINE)

@@ -17,7 +17,7 @@ import string
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -32,12 +32,12 @@ from vectors import embedded
 from jobs.decisions.compression import compress
 from jobs.decisions.fusion import Candidate, Ranked, fuse
 from jobs.decisions.sentences import sentence_spans
+from jobs.decisions.statistics import difference, paired
 from jobs.decisions.terms import Bm25, terms
 from worker.adapters.tokens import count_tokens
 
 DATA = PROJECT.parent / "shared" / "data" / "compression"
 XQUAD_OWN, XQUAD_NEAR = 5, 5  # paragraphs of the question's article, and the nearest of others
-RESAMPLES = 10_000
 GOALS = {"nq": 98.5, "hotpotqa": 90.0, "musique": 78.0, "xquad": 100.0}  # per cent at a quarter of the tokens
 TIMED_TOKENS, TIMED_ROUNDS, GOAL_MS = 10_000, 9, 30.0
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -237,20 +237,12 @@ def _plain(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def _gain(ours: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The difference of the shares in per cent, and its interval."""
-    difference = 100 * (ours - other)
-    picks = np.random.default_rng(0).integers(0, len(difference), (RESAMPLES, len(difference)))
-    low, high = np.percentile(difference[picks].mean(axis=1), [2.5, 97.5])
-    return float(difference.mean()), float(low), float(high)
-
-
 def _summary(hits: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     return {
         "questions": len(hits["rowcall"]),
         "kept": {name: round(100 * float(found.mean()), 1) for name, found in hits.items()},
         "gain": {
-            name: [round(number, 1) for number in _gain(hits["rowcall"], found)]
+            name: [round(100 * number, 1) for number in astuple(paired(hits["rowcall"], found, difference))]
             for name, found in hits.items()
             if name != "rowcall"
         },

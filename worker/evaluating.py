@@ -242,12 +242,8 @@ def _was_cached(row: Row) -> bool:
 
 
 def _cost(row: Row, price: Price | None) -> float | None:
-    return cost_usd(
-        price,
-        tokens_in=row["tokens_in"] or 0,
-        tokens_cached=row["tokens_cached"] or 0,
-        tokens_out=row["tokens_out"] or 0,
-    )
+    """As if no prompt had been cached: the local model plays one cache for all routes, which no provider has."""
+    return cost_usd(price, tokens_in=row["tokens_in"] or 0, tokens_cached=0, tokens_out=row["tokens_out"] or 0)
 
 
 def _ms(start: str | None, end: str | None) -> float | None:

@@ -18,6 +18,7 @@ from jobs.decisions.terms import Bm25, terms
 #   min-max with ts_rank_cd, .3      .375   .376   15
 #   min-max with BM25, .35           .394   .393   16
 #
+# With BM25's own ranking in its place RRF does as well (docs/quality.md, other queries), so it is BM25 that gains here.
 # ts_rank_cd knows no document frequencies, so that with any of the words a chunk full of common ones comes first. It is
 # good at finding candidates; BM25 then scores them, at a weight between .25 and .4 about equally well.
 WORDS_WEIGHT = 0.35
