@@ -18,6 +18,7 @@ from worker.local.processes import Child
 
 DRAIN_S = GRACE_S + 30.0  # for a worker to end after SIGTERM; more is a finding
 PAUSE_S = (0.1, 0.5)  # between two faults: most overlap
+MOST_UNDER_WAY = 12  # the later ones wait: else those that take turns pile up, and the end is all of one kind
 ROWS_OF_A_CALM = 4
 LOOK_S = 0.02
 ECHO_S = 1.0  # so long after its end a fault is still felt
@@ -57,14 +58,14 @@ class Chaos:
             "worker.sigkill": (3, self._kill),
             "worker.sigterm": (2, self._terminate),
             "worker.sigstop": (2, self._stop),
-            "valkey.killed": (1, lambda _: self._lose_valkey(keeps_data=True)),
-            "valkey.emptied": (1, lambda _: self._lose_valkey(keeps_data=False)),
-            "webhooks.dropped": (1, lambda _: self._webhooks_that("drop")),
-            "webhooks.doubled": (1, lambda _: self._webhooks_that("double")),
-            "webhooks.delayed": (1, lambda _: self._webhooks_that("delay")),
-            "gateway.failing": (1, lambda _: self._gateway_that("fail")),
-            "gateway.hanging": (1, lambda _: self._gateway_that("hang")),
-            "gateway.cutting": (2, lambda _: self._gateway_that("cut")),
+            "valkey.killed": (1, lambda fault: self._lose_valkey(fault, keeps_data=True)),
+            "valkey.emptied": (1, lambda fault: self._lose_valkey(fault, keeps_data=False)),
+            "webhooks.dropped": (1, lambda fault: self._webhooks_that(fault, "drop")),
+            "webhooks.doubled": (1, lambda fault: self._webhooks_that(fault, "double")),
+            "webhooks.delayed": (1, lambda fault: self._webhooks_that(fault, "delay")),
+            "gateway.failing": (1, lambda fault: self._gateway_that(fault, "fail")),
+            "gateway.hanging": (1, lambda fault: self._gateway_that(fault, "hang")),
+            "gateway.cutting": (2, lambda fault: self._gateway_that(fault, "cut")),
             "owner.cancels": (1, self._cancel),
             **{f"model.{fault}": (1.0, self._model_that(fault)) for fault in FAULTS},
         }
@@ -81,6 +82,8 @@ class Chaos:
             if number % len(kinds) == 0:
                 self._chance.shuffle(first := kinds.copy())
             kind = first[number] if number < len(kinds) else self._chance.choices(kinds, weights)[0]
+            if len(self._under_way) >= MOST_UNDER_WAY:
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
             task = asyncio.create_task(self.do(kind))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -185,22 +188,25 @@ class Chaos:
 
     # Everything else
 
-    async def _lose_valkey(self, *, keeps_data: bool) -> None:
+    async def _lose_valkey(self, fault: Happened, *, keeps_data: bool) -> None:
         async with self._valkey:
+            fault.began = time()
             await self._stage.valkey(keeps_data=keeps_data)
 
-    async def _webhooks_that(self, behaviour: Behaviour) -> None:
-        await self._misbehave(self._stage.webhooks, self._webhooks, behaviour, 1.5)
+    async def _webhooks_that(self, fault: Happened, behaviour: Behaviour) -> None:
+        async with self._webhooks:
+            await self._misbehave(fault, self._stage.webhooks, behaviour, 1.5)
 
-    async def _gateway_that(self, behaviour: Behaviour) -> None:
-        await self._misbehave(self._stage.gateway, self._gateway, behaviour, self._chance.uniform(0.3, 1.2))
+    async def _gateway_that(self, fault: Happened, behaviour: Behaviour) -> None:
+        async with self._gateway:
+            await self._misbehave(fault, self._stage.gateway, behaviour, self._chance.uniform(0.3, 1.2))
 
     @staticmethod
-    async def _misbehave(proxy: Proxy, turn: asyncio.Lock, behaviour: Behaviour, for_s: float) -> None:
-        async with turn:
-            proxy.behave(behaviour)
-            await asyncio.sleep(for_s)
-            proxy.behave("pass")
+    async def _misbehave(fault: Happened, proxy: Proxy, behaviour: Behaviour, for_s: float) -> None:
+        fault.began = time()
+        proxy.behave(behaviour)
+        await asyncio.sleep(for_s)
+        proxy.behave("pass")
 
     def _model_that(self, fault: Any) -> Callable[[Happened], Awaitable[None]]:
         async def fail(_happened: Happened) -> None:
