@@ -11,11 +11,13 @@ from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
 from jobs.ports import Finished, Opening, Work, World
 from jobs.questions import Question
+from jobs.reranking import best_passages
 from jobs.reusing import Reusing
 from jobs.routes import chosen_route
 
 MAX_CHUNKS = 30  # candidates from each of the two searches
-MAX_PASSAGES = 8  # of them, in the prompt
+MAX_RERANKED = 24  # of them, read by a reranker where there is one
+MAX_PASSAGES = 8  # in the prompt
 NEAR_EXAMPLES = 12  # candidates, of the questions nearest to this one
 MAX_EXAMPLES = 2  # of them, in the prompt
 EXAMPLE_TOKENS = 400  # of those together
@@ -44,7 +46,8 @@ async def answer(work: Work, world: World) -> Finished:
         context.examples, limit=MAX_EXAMPLES, budget_tokens=EXAMPLE_TOKENS, count_tokens=world.count_tokens
     )
     context = replace(context, examples=examples)
-    ranked = fuse(context.candidates, question=question.searched, limit=MAX_PASSAGES)
+    found = fuse(context.candidates, question=question.searched, limit=MAX_RERANKED)
+    ranked = await best_passages(found, question.searched, world, limit=MAX_PASSAGES)
     passages = compress(
         ranked, question.searched, budget_tokens=chosen.route.context_budget_tokens, count_tokens=world.count_tokens
     )

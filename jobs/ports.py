@@ -201,6 +201,25 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How well each passage answers the question, in their order; on the model's own scale, higher is better."""
+
+    scores: tuple[float, ...]
+    usage: Usage | None  # None where the provider counts no tokens
+
+
+class Reranker(Protocol):
+    """A model that reads a question and a passage together, which tells more than two vectors, and takes longer."""
+
+    @property
+    def name(self) -> ModelName: ...
+
+    async def rerank(self, question: str, passages: Sequence[str], call_id: str) -> Reading:
+        """Raises Retryable, Permanent or Refused. `call_id` as in Embedder."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     model: ModelName
     messages: tuple[Message, ...]
@@ -329,6 +348,7 @@ class World:
     routing: Routing
     prompts: Mapping[str, Template]  # by file name without its ending
     caching: Caching = OFF
+    reranker: Reranker | None = None
 
 
 Job = Callable[[Work, World], Awaitable[Finished]]

@@ -28,12 +28,13 @@ from worker.adapters.limits import RedisLimits
 from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryKnowledge, MemoryMessageQuota
 from worker.adapters.message_quota import RedisMessageQuota
 from worker.adapters.models import Clients, OpenAIChat, OpenAIEmbedder, openai_client
+from worker.adapters.reranking import HttpReranker
 from worker.adapters.rows import SupabaseRows
 from worker.adapters.tables import SupabaseTables
 from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
 from worker.asking import Asker
-from worker.configuration import BroadcastSection, LanesSection, WorkerSection
+from worker.configuration import BroadcastSection, LanesSection, RerankerSection, WorkerSection
 from worker.drilling import FAULTS, AllClosed, Drilled, FirstFails, NoLedger, NoStream, chains_of, drill
 from worker.environment import current_environment
 from worker.executor import Executor, Timing
@@ -160,6 +161,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         limits, prompts = RedisLimits(redis, settings.limits), read_prompts()
         paced_chat = PacedChat(OpenAIChat(clients), limits, count_tokens)
         paced_embedder = PacedEmbedder(embedder, limits, count_tokens)
+        reranker = reranker_of(clients, settings.reranker)
         circuits = RedisCircuits(redis, Breaking(**configuration.breaking.model_dump()))
         queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
 
@@ -176,6 +178,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
                 routing,
                 prompts,
                 settings.caching,
+                reranker,
             )
 
         executor = Executor(
@@ -204,6 +207,14 @@ async def connect_models(stack: AsyncExitStack, settings: Settings) -> Clients:
         provider: await stack.enter_async_context(openai_client(access.base_url, access.api_key.get_secret_value()))
         for provider, access in settings.providers.items()
     }
+
+
+def reranker_of(clients: Clients, section: RerankerSection) -> HttpReranker | None:
+    """None: rowcall.toml names none."""
+    if section.provider is None or section.model is None:
+        return None
+    name = ModelName(section.provider, section.model)
+    return HttpReranker(clients[section.provider], name, timeout_s=section.timeout_s)
 
 
 def quota_of(section: BroadcastSection, redis: Any) -> MessageQuota:

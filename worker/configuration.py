@@ -122,6 +122,16 @@ class EmbeddingSection(Section):
     )
 
 
+class RerankerSection(Section):
+    """A model that reads the question together with each of the 24 best passages, and puts them in order. It speaks
+    `POST /rerank` as Cohere, Jina, vLLM and LiteLLM do. Where it fails, the passages keep their order.
+    """
+
+    provider: Text | None = Field(default=None, description="a name of `[providers]`; left out: no reranker")
+    model: Text | None = Field(default=None, description="as the provider calls it; left out with the provider")
+    timeout_s: Positive = Field(default=3.0, description="of one reading; an answer waits for it")
+
+
 class RouteSection(Section):
     """A way to answer. Jobs name routes, never models; there must be one named `default`."""
 
@@ -273,6 +283,7 @@ class Configuration(Section):
     broadcast: BroadcastSection = BroadcastSection()
     providers: Mapping[str, ProviderSection]
     embedding: EmbeddingSection
+    reranker: RerankerSection = RerankerSection()
     routes: Mapping[str, RouteSection]
     fallbacks: Mapping[str, FallbackSection] = {}
     rules: Mapping[str, RuleSection] = {}
@@ -290,6 +301,10 @@ class Configuration(Section):
         if "default" not in self.routes:
             raise ValueError("routes: there must be a route named 'default'")
         named = {"embedding": self.embedding.provider, **{f"routes.{n}": r.provider for n, r in self.routes.items()}}
+        if (self.reranker.provider is None) != (self.reranker.model is None):
+            raise ValueError("reranker: provider and model go together; one of them is missing")
+        if self.reranker.provider is not None:
+            named["reranker"] = self.reranker.provider
         for place, provider in named.items():
             if provider not in self.providers:
                 known = ", ".join(sorted(self.providers))

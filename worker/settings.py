@@ -25,6 +25,7 @@ from worker.configuration import (
     Environment,
     FallbackSection,
     ProviderSection,
+    RerankerSection,
     RouteSection,
     RuleSection,
     Section,
@@ -65,6 +66,7 @@ class Settings(Section):
     configuration: Configuration
     providers: Mapping[str, Provider]
     embedding: EmbeddingSection
+    reranker: RerankerSection
     routes: Mapping[str, RouteSection]
 
     @property
@@ -175,6 +177,7 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, Any] = NO_OVERRIDES
         raise ConfigurationError(str(error)) from error
     environment = _checked(Environment, {k: v for k, v in environ.items() if v != ""}, "environment")
     embedding, routes = configuration.embedding, dict(configuration.routes)
+    reranker = configuration.reranker
     local = environment.ROWCALL_LOCAL_MODEL_URL
     providers: dict[str, Provider] = {}
     if local:
@@ -183,10 +186,17 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, Any] = NO_OVERRIDES
         if not environment.ROWCALL_LIVE:
             as_local = {"provider": LOCAL_PROVIDER, "model": LOCAL_CHAT_MODEL}
             routes = {name: route.model_copy(update=as_local) for name, route in routes.items()}
-    for name in {embedding.provider, *(r.provider for r in routes.values())} - {LOCAL_PROVIDER}:
+            reranker = RerankerSection()  # the local server has none
+    named = (embedding.provider, reranker.provider, *(route.provider for route in routes.values()))
+    for name in {name for name in named if name is not None} - {LOCAL_PROVIDER}:
         providers[name] = _provider(name, configuration.providers[name], environ, path)
     return Settings(
-        environment=environment, configuration=configuration, providers=providers, embedding=embedding, routes=routes
+        environment=environment,
+        configuration=configuration,
+        providers=providers,
+        embedding=embedding,
+        reranker=reranker,
+        routes=routes,
     )
 
 

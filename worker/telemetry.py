@@ -190,7 +190,7 @@ class ModelSpan:
 
 
 @contextmanager
-def model_span(operation: Literal["chat", "embeddings"], model: ModelName) -> Iterator[ModelSpan]:
+def model_span(operation: Literal["chat", "embeddings", "rerank"], model: ModelName) -> Iterator[ModelSpan]:
     """The span of the block. It is not made the current one: the block may be an async generator's, whose caller would
     see it between two items.
     """

@@ -64,7 +64,7 @@ def fuse(candidates: Sequence[Candidate], *, question: str, limit: int) -> tuple
     while left and len(chosen) < limit:
         worth = [score * REPEAT_FACTOR ** from_document[c.document_id] for c, score in left]
         candidate, score = left.pop(worth.index(max(worth)))
-        content = _without_repeats(candidate, chosen)
+        content = without_repeats(candidate, chosen)
         if content:
             chosen.append(Ranked(candidate, score, content))
             from_document[candidate.document_id] += 1
@@ -88,7 +88,7 @@ def _spread(scores: Sequence[float | None]) -> list[float]:
     return [0.0 if score is None else (score - low) / (high - low) for score in scores]
 
 
-def _without_repeats(candidate: Candidate, above: Sequence[Ranked]) -> str:
+def without_repeats(candidate: Candidate, above: Sequence[Ranked]) -> str:
     """The content without its overlap with neighbours above it; empty where a passage above holds all of it."""
     content = candidate.content
     for other in (ranked.candidate for ranked in above):

@@ -1,7 +1,7 @@
 """One attempt of a job, with every port in memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,27 +46,29 @@ async def attempted(
     job: Job, input: Mapping[str, Any], events: Iterable[Event], options: Mapping[str, Any] | None = None
 ) -> Attempted:
     """`events`: what the model streams. The job's kind and its prompt are named after its function."""
-    name = getattr(job, "__name__", "answer")
-    database, model, stream, embedder = (
-        MemoryDatabase(lambda: datetime.now(UTC)),
-        ScriptedModel(events),
-        _Stream(),
-        HashEmbedder(),
-    )
+    name, model, stream = getattr(job, "__name__", "answer"), ScriptedModel(events), _Stream()
+    row = {"kind": name, "input": dict(input), "options": dict(options or {})}
+    work, world, ledger = await claimed(row, model=model, stream=stream)
+    return Attempted(await job(work, world), stream.texts, model.requests, ledger.closings)
+
+
+async def claimed(row: Mapping[str, Any], **ports: Any) -> tuple[Work, World, AttemptLedger]:
+    """A row's first attempt in a world of its own; `ports` take the place of those in memory."""
+    database, embedder = MemoryDatabase(lambda: datetime.now(UTC)), HashEmbedder()
     rows = MemoryRows(database, worker="w", lease_s=30, opens={})
-    work = await rows.claim(database.insert(kind=name, input=dict(input), options=dict(options or {})))
+    work = await rows.claim(database.insert(**row))
     assert isinstance(work, Work)
     ledger = AttemptLedger(work, rows, {}, len, lambda: 0.0)
     world = World(
         knowledge=MemoryKnowledge(database, embedding_model=embedder.name),
         embedder=embedder,
-        model=model,
+        model=ScriptedModel([]),
         ledger=ledger,
-        stream=stream,
+        stream=_Stream(),
         count_tokens=len,
         circuits=MemoryCircuits(),
         routes={"default": Route("default", MODEL, 800, 2000, 5.0, 60.0)},
         routing=DEFAULT_ROUTING,
-        prompts={name: Template.of(name, PROMPT)},
+        prompts={work.kind: Template.of(work.kind, PROMPT)},
     )
-    return Attempted(await job(work, world), stream.texts, model.requests, ledger.closings)
+    return work, replace(world, **ports), ledger

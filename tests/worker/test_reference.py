@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tests.conftest import REPOSITORY
-from worker.configuration import Configuration, Environment, WorkerSection
+from worker.configuration import Configuration, Environment, TableSection, WorkerSection
 from worker.reference import allowed, page
 from worker.settings import ConfigurationError, load
 
@@ -42,7 +42,9 @@ def is_table_of_tables(name: str) -> bool:
 
 
 def test_the_shipped_file_shows_every_key() -> None:
-    keys = r"tenant_concurrency|max_tokens|requests_per_min|tokens_per_min|column|template|kind|owner|lane|quality|key"
+    keys = "tenant_concurrency|max_tokens|requests_per_min|tokens_per_min|provider|model|" + "|".join(
+        TableSection.model_fields
+    )
     commented = re.compile(rf"^# (?=\[limits|\[tables|(?:{keys}) =)", re.MULTILINE)
     uncommented = commented.sub("", SHIPPED)
     shipped = tomllib.loads(uncommented)
@@ -78,6 +80,8 @@ def test_what_is_said_to_be_allowed_is_what_is_accepted(value: int) -> None:
         ("[worker]\nlease_s = 'x'", "worker.lease_s must be a number above 0 (it is 'x')"),
         ("[worker]\nconcurency = 5", "worker.concurency is not known; did you mean concurrency? (allowed:"),
         ("[wroker]\nconcurrency = 5", "wroker is not known; did you mean worker?"),
+        ("[reranker]\nprovider = 'openai'", "reranker: provider and model go together; one of them is missing"),
+        ("[reranker]\nprovider = 'nobody'\nmodel = 'm'", "reranker.provider must be a name of [providers]: openai"),
         ("[prices]\nx = 3", "prices.x must be a table (it is 3)"),
         ("[providers.p]\nbase_url = 'ftp://x'\napi_key_env = 'K'",
          "providers.p.base_url must be a URL that begins with http:// or https:// (it is 'ftp://x')"),

@@ -84,3 +84,18 @@ def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
     assert settings.webhook_secrets == ("w",)
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY_FILE names /nowhere"):
         load(environ | {"OPENAI_API_KEY_FILE": "/nowhere"})
+
+
+def test_a_reranker_may_be_another_provider_s_and_wants_its_key(tmp_path: Path) -> None:
+    shipped = (REPOSITORY / "rowcall.toml").read_text()
+    path = tmp_path / "rowcall.toml"
+    provider = '[providers.jina]\nbase_url = "https://api.jina.ai/v1"\napi_key_env = "JINA_API_KEY"\n'
+    path.write_text(provider + shipped.replace("# provider = ", "provider = ").replace("# model = ", "model = "))
+    environment = ENVIRONMENT | {"ROWCALL_CONFIG": str(path)}
+    with pytest.raises(ConfigurationError, match="JINA_API_KEY is not set"):
+        load(environment)
+    settings = load(environment | {"JINA_API_KEY": "k"})
+    assert (settings.reranker.provider, settings.reranker.model) == ("jina", "jina-reranker-v3")
+    assert settings.providers["jina"].base_url == "https://api.jina.ai/v1"
+    local = load(environment | {"ROWCALL_LOCAL_MODEL_URL": "http://127.0.0.1:1/v1"})
+    assert local.reranker.provider is None, "the local model server has none"

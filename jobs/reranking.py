@@ -1,0 +1,46 @@
+"""The passages of a prompt, chosen by a reranker where there is one."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from jobs.decisions.chunking import embedding_text
+from jobs.decisions.fusion import Ranked
+from jobs.decisions.reranking import reorder
+from jobs.errors import AttemptLost, JobError
+from jobs.ports import Opening, Reranker, World
+
+log = structlog.get_logger()
+
+
+async def best_passages(found: Sequence[Ranked], question: str, world: World, *, limit: int) -> tuple[Ranked, ...]:
+    """At most `limit` of them, best first: by the reranker's reading, or as they were found.
+
+    An answer from passages in a worse order is better than none, so whatever keeps the reranker from reading, a budget
+    included, is no error of the row. Its circuit is its own: a slow reranker says nothing of its provider's chat.
+    """
+    reranker = world.reranker
+    if reranker is None or len(found) < 2:
+        return tuple(found[:limit])
+    circuit = f"{reranker.name.provider}/{reranker.name.model}"
+    if not await world.circuits.admits(circuit):
+        return tuple(found[:limit])
+    try:
+        scores = await _read(found, question, reranker, world)
+    except AttemptLost:
+        raise
+    except JobError as error:
+        await world.circuits.record(circuit, error.code)
+        log.warning("rerank.skipped", code=error.code)
+        return tuple(found[:limit])
+    await world.circuits.record(circuit, None)
+    return reorder(found, scores, limit=limit)
+
+
+async def _read(found: Sequence[Ranked], question: str, reranker: Reranker, world: World) -> Sequence[float]:
+    texts = [embedding_text(p.candidate.title, p.candidate.heading_path, p.candidate.content) for p in found]
+    async with world.ledger.call(Opening("rerank", reranker.name)) as call:
+        reading = await reranker.rerank(question, texts, call.id)
+        if reading.usage is not None:
+            call.used(reading.usage)
+    return reading.scores
