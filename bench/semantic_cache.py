@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from staging import PROJECT
 from vectors import embedded
 
-from jobs.decisions.caching import Caching, differ, pair_features, same_probability
+from jobs.decisions.caching import Caching, pair_features, same_probability
+from jobs.decisions.differing import differ
 
 DATA = PROJECT.parent / "shared" / "data" / "semcache" / "medical_question_pairs.jsonl"
 RESAMPLES = 2_000

@@ -5,7 +5,6 @@ Similar: the questions mean the same with a high probability, neither names a nu
 other does not, each finds what the other's prompt holds, and no example of somebody else's was in it.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +13,7 @@ from math import exp, log
 from typing import Any, Literal
 
 from jobs.decisions.compression import Passage
+from jobs.decisions.differing import differ
 from jobs.decisions.terms import terms
 
 Mode = Literal["off", "exact", "semantic"]
@@ -140,28 +140,6 @@ def pair_features(question: str, other: str, cosine: float) -> dict[str, float]:
         "shared": shared,
         "length": log(1 + len(one) + len(two)),
     }
-
-
-_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
-_NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|unless|except)\b|\w+n['\u2019]t\b", re.IGNORECASE
-)
-_NAME = re.compile(r"(?<![.?!]\s)(?<!^)\b[A-Z][\w-]*|\b\w*(?:[a-z][A-Z]|_)\w*\b|`[^`]+`")
-
-
-def differ(question: str, other: str) -> bool:
-    """Whether one of them has a number or a name that the other has not, or more negations: vectors hardly see it."""
-    return (
-        set(_NUMBER.findall(question)) != set(_NUMBER.findall(other))
-        or len(_NEGATION.findall(question)) % 2 != len(_NEGATION.findall(other)) % 2
-        or _names_missing(question, other)
-        or _names_missing(other, question)
-    )
-
-
-def _names_missing(of: str, in_text: str) -> bool:
-    text = in_text.casefold()
-    return any(name.strip("`").casefold() not in text for name in _NAME.findall(of))
 
 
 def _ago(seconds: float) -> str:

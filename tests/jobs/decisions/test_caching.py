@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.decisions.caching import CachedAnswer, Caching, choose_reuse, differ, question_key, same_probability
+from jobs.decisions.caching import CachedAnswer, Caching, choose_reuse, question_key, same_probability
 from jobs.decisions.compression import Passage
+from jobs.decisions.differing import differ
 
 EXACT, SEMANTIC = Caching("exact"), Caching("semantic")
 QUESTION = "How long does a session last before it expires?"
