@@ -37,6 +37,7 @@ class Asked:
     status: str
     cited: tuple[str, ...]  # the page of each citation
     retrieved: tuple[str, ...]  # the page of each passage in the prompt
+    context_bytes: int
     tokens_in: int
     tokens_out: int
     first_ms: float
@@ -106,12 +107,14 @@ async def ask(rowcall: Rowcall, retrieval: Retrieval, question: str, page: str) 
         times.note(update)
     row = update.row
     assert row is not None
+    passages = retrieval.passages(question)
     return Asked(
         question=question,
         page=page,
         status=row["status"],
         cited=tuple(citation["source"] for citation in row["citations"] or ()),
-        retrieved=retrieval.sources(question),
+        retrieved=passages.sources,
+        context_bytes=passages.context_bytes,
         tokens_in=row["tokens_in"] or 0,
         tokens_out=row["tokens_out"] or 0,
         first_ms=1000 * (times.first_delta or 0.0),
@@ -137,6 +140,7 @@ def summary(asked: Sequence[Asked]) -> dict[str, Any]:
         "citations": citations,
         "tokens_in": sum(a.tokens_in for a in asked),
         "tokens_out": sum(a.tokens_out for a in asked),
+        "context_bytes": percentile([a.context_bytes for a in asked], 0.5),
     }
 
 
@@ -164,7 +168,8 @@ def _verdict(asked: Sequence[Asked], goal: Goal) -> str:
         f"docs_faq {'passes' if goal.holds else 'FAILS'}: right page cited for {goal.found} (95 % interval {low:.2f} "
         f"to {high:.2f}: {len(asked)} questions are an illustration), in the prompt for {sum(a.found for a in asked)}; "
         f"precision {right}/{all_} = {right / max(1, all_):.2f}; "
-        f"{sum(a.tokens_in for a in asked) / len(asked):.0f} tokens in, first text after "
+        f"{sum(a.tokens_in for a in asked) / len(asked):.0f} tokens in, "
+        f"{percentile([a.context_bytes for a in asked], 0.5):,.0f} bytes a context call (p50), first text after "
         f"{percentile([a.first_ms for a in asked], 0.5):.0f} ms (p50)"
     )
 

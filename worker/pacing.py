@@ -94,15 +94,28 @@ async def _wait_for_turn(limits: Limits, model: ModelName, tokens: int, sleep: S
     """Raises Postponed where the turn is too far off."""
     wait_s = await limits.reserve(model, tokens, patience_s=PATIENCE_S)
     if wait_s < 0:
-        raise Postponed("model.limited", f"{model.provider}/{model.model} is at its limit of the fleet", wait_s=-wait_s)
-    if wait_s == 0:
-        return
-    log.debug("model.paced", wait_s=round(wait_s, 3))
+        raise _postponed(model, -wait_s)
     try:
-        await sleep(wait_s)
+        await _sleep_until_turn(limits, model, wait_s, sleep)
     except BaseException:
         await limits.settle(model, reserved=tokens, used=0)
         raise
+
+
+async def _sleep_until_turn(limits: Limits, model: ModelName, wait_s: float, sleep: Sleep) -> None:
+    """While calls wait for their turns the provider may refuse one: the others wait on, and do not run into it."""
+    patience_s = PATIENCE_S
+    while wait_s > 0:
+        if wait_s > patience_s:
+            raise _postponed(model, wait_s)
+        log.debug("model.paced", wait_s=round(wait_s, 3))
+        await sleep(wait_s)
+        patience_s -= wait_s
+        wait_s = await limits.held_back_s(model)
+
+
+def _postponed(model: ModelName, wait_s: float) -> Postponed:
+    return Postponed("model.limited", f"{model.provider}/{model.model} is at its limit of the fleet", wait_s=wait_s)
 
 
 async def _tell(limits: Limits, model: ModelName, error: Retryable) -> None:

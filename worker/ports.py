@@ -106,6 +106,10 @@ class Limits(Protocol):
         """
         ...
 
+    async def held_back_s(self, model: ModelName) -> float:
+        """How long no call may begin, since the provider has refused one; whoever has waited for a turn asks again."""
+        ...
+
     async def settle(self, model: ModelName, *, reserved: int, used: int) -> None:
         """Puts the tokens that were used in the place of those that were reserved."""
         ...

@@ -76,6 +76,14 @@ class LimitsContract:
         await pass_s(2.1)
         assert await limits.reserve(FREE, 1, patience_s=0.0) == 0
 
+    async def test_who_has_waited_is_told_of_a_refusal_meanwhile(self, limits: Limits, pass_s: Pass) -> None:
+        assert await limits.held_back_s(FREE) == 0
+        await limits.refused(FREE, 2.0)
+        assert 1.0 < await limits.held_back_s(FREE) <= 2.0
+        assert await limits.held_back_s(LIMITED) == 0
+        await pass_s(2.1)
+        assert await limits.held_back_s(FREE) == 0
+
     async def test_after_a_refusal_fewer_calls_are_made_for_a_while(self, limits: Limits, pass_s: Pass) -> None:
         await granted(limits)
         await limits.refused(LIMITED, 0.0)

@@ -93,6 +93,29 @@ async def test_a_providers_refusal_slows_everybody_down_for_as_long_as_it_says()
     assert fleet.slept_s == [7.0]
 
 
+@pytest.mark.parametrize(("says_s", "slept_s"), [(4.0, [5.0, 4.0]), (26.0, [5.0])])
+async def test_who_waits_for_a_turn_waits_on_when_the_provider_refuses_somebody_meanwhile(
+    says_s: float, slept_s: list[float]
+) -> None:
+    fleet, model = Fleet(), Model(Completed("stop", None))
+    await fleet.limits.reserve(MODEL, 2_000, patience_s=0.0)  # the next turn is 5 s off
+
+    async def sleep(seconds: float) -> None:
+        await fleet.sleep(seconds)
+        if len(fleet.slept_s) == 1:
+            await fleet.limits.refused(MODEL, says_s)
+
+    paced = PacedChat(model, fleet.limits, len, sleep=sleep)
+    if sum(slept_s) < says_s:  # longer than a place waits: the row goes back
+        with pytest.raises(Postponed) as caught:
+            await answered(paced)
+        assert caught.value.wait_s == pytest.approx(says_s)
+    else:
+        await answered(paced)
+    assert fleet.slept_s == pytest.approx(slept_s)
+    assert model.calls == (sum(slept_s) > says_s)
+
+
 async def test_other_errors_slow_nobody_down_and_give_their_tokens_back() -> None:
     fleet = Fleet(tokens=600)
     with pytest.raises(Retryable):

@@ -5,6 +5,7 @@
 -- ARGV     what to do:
 --   reserve  requests a minute, tokens a minute (0: unlimited), tokens, patience in ms, burst in ms
 --            → ms to wait before the call, which is granted; where they exceed the patience: -ms, and nothing is granted
+--   held     → ms until a call may begin, since a provider said 429
 --   settle   tokens a minute, tokens used less those reserved → 0
 --   limited  ms in which no call may begin → 0; the share shrinks by a third, and grows back within a minute
 local clock = redis.call('TIME')
@@ -45,6 +46,8 @@ if ARGV[1] == 'reserve' then
   end
   redis.call('PEXPIRE', KEYS[1], KEEP)
   return wait
+elseif ARGV[1] == 'held' then
+  return math.ceil(math.max(0, number_of('not_before', 0) - now))
 elseif ARGV[1] == 'settle' then
   local earned = number_of('tokens', 0)
   if earned > 0 then

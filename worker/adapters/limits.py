@@ -34,6 +34,9 @@ class RedisLimits:
         wait_ms = await self._call(model, "reserve", limit.requests or 0, limit.tokens or 0, tokens, *times_ms)
         return wait_ms / 1000
 
+    async def held_back_s(self, model: ModelName) -> float:
+        return await self._call(model, "held") / 1000
+
     async def settle(self, model: ModelName, *, reserved: int, used: int) -> None:
         if (tokens := self.of(model).tokens) and used != reserved:
             await self._call(model, "settle", tokens, used - reserved)

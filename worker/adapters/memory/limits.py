@@ -37,6 +37,9 @@ class MemoryLimits:
         self._earned_s |= earned_s
         return wait_s
 
+    async def held_back_s(self, model: ModelName) -> float:
+        return max(0.0, self._not_before_s.get(model, 0.0) - self._now_s())
+
     async def settle(self, model: ModelName, *, reserved: int, used: int) -> None:
         if (per_minute := self.of(model).tokens) and (model, "tokens") in self._earned_s:
             self._earned_s[model, "tokens"] += 60 * (used - reserved) / (per_minute * self._share(model))
