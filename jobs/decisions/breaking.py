@@ -18,7 +18,7 @@ BROKEN = frozenset(
     }
 )
 
-Verdict = Literal["works", "broken"]
+Verdict = Literal["works", "broken", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Circuit:
 CLOSED = Circuit()
 
 
-def verdict_on(code: str | None) -> Verdict | None:
-    """What a call's end says of its provider; `code` None: an answer. None: nothing."""
+def verdict_on(code: str | None) -> Verdict:
+    """What a call's end says of its provider; `code` None: an answer."""
     if code in BROKEN:
         return "broken"
-    return "works" if code is None or code in {"model.refused", "model.context_too_long"} else None
+    return "works" if code is None or code in {"model.refused", "model.context_too_long"} else "unknown"
 
 
 def admit(circuit: Circuit, now_s: float, breaking: Breaking) -> tuple[bool, Circuit]:
@@ -71,6 +71,8 @@ def after(circuit: Circuit, verdict: Verdict, now_s: float, breaking: Breaking) 
     """The circuit when a call has ended."""
     if verdict == "works":
         return CLOSED
+    if verdict == "unknown":  # where it was the probe, say one that our own limits held up, another may try at once
+        return replace(circuit, probed_at_s=None)
     if circuit.opened_at_s is not None:
         if circuit.probed_at_s is None:  # a call from before it opened: no news
             return circuit

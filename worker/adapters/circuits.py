@@ -50,8 +50,7 @@ class RedisCircuits:
 
     async def record(self, provider: str, code: str | None) -> None:
         verdict = verdict_on(code)
-        if verdict is not None:
-            await self._move(provider, lambda circuit: (True, after(circuit, verdict, self._now_s(), self._breaking)))
+        await self._move(provider, lambda circuit: (True, after(circuit, verdict, self._now_s(), self._breaking)))
 
     async def _move(self, provider: str, change: Change) -> bool:
         """What `change` answers, once its circuit is stored; True where that cannot be."""

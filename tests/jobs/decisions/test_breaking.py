@@ -6,7 +6,8 @@ from jobs.decisions.breaking import CLOSED, Breaking, Circuit, Verdict, admit, a
 BREAKING = Breaking(failures=3, within_s=60.0, open_s=10.0, max_open_s=30.0, probe_s=5.0)
 
 steps = st.lists(
-    st.tuples(st.floats(min_value=0, max_value=50), st.sampled_from(["admit", "works", "broken"])), max_size=60
+    st.tuples(st.floats(min_value=0, max_value=50), st.sampled_from(["admit", "works", "broken", "unknown"])),
+    max_size=60,
 )
 
 
@@ -19,7 +20,7 @@ def played(history: list[tuple[float, str]]) -> list[tuple[float, str, bool, Cir
         match step:
             case "admit":
                 answer, circuit = admit(circuit, now_s, BREAKING)
-            case "works" | "broken":
+            case "works" | "broken" | "unknown":
                 verdict: Verdict = step
                 circuit = after(circuit, verdict, now_s, BREAKING)
         seen.append((now_s, step, answer, circuit))
@@ -74,6 +75,15 @@ def test_three_failures_in_a_row_open_it_and_each_failed_probe_doubles_the_pause
     assert after(again, "works", 35.0, BREAKING) == CLOSED
 
 
+def test_a_probe_that_told_nothing_leaves_the_turn_to_the_next_call() -> None:
+    circuit = Circuit(3, 2.0, opened_at_s=2.0, open_s=10.0)
+    _, probing = admit(circuit, 12.0, BREAKING)
+    assert not admit(probing, 12.1, BREAKING)[0]
+    held_up = after(probing, verdict_on("model.limited"), 12.1, BREAKING)
+    assert admit(held_up, 12.2, BREAKING)[0], "and it stays open for as long as before"
+    assert after(CLOSED, "unknown", 3.0, BREAKING) == CLOSED
+
+
 def test_failures_far_apart_do_not_add_up() -> None:
     circuit = CLOSED
     for at_s in (0.0, 61.0, 122.0, 183.0):
@@ -84,5 +94,5 @@ def test_failures_far_apart_do_not_add_up() -> None:
 def test_a_limit_says_nothing_of_a_provider_s_health_and_a_refusal_says_that_it_works() -> None:
     assert verdict_on(None) == verdict_on("model.refused") == "works"
     assert verdict_on("model.timeout") == verdict_on("model.unauthorized") == "broken"
-    assert verdict_on("model.rate_limited") is None
-    assert verdict_on("attempt.lost") is None
+    assert verdict_on("model.rate_limited") == "unknown"
+    assert verdict_on("attempt.lost") == "unknown"

@@ -19,7 +19,5 @@ class MemoryCircuits:
         return is_admitted
 
     async def record(self, provider: str, code: str | None) -> None:
-        verdict = verdict_on(code)
-        if verdict is not None:
-            before = self._circuits.get(provider, CLOSED)
-            self._circuits[provider] = after(before, verdict, self._now_s(), self._breaking)
+        before = self._circuits.get(provider, CLOSED)
+        self._circuits[provider] = after(before, verdict_on(code), self._now_s(), self._breaking)
