@@ -180,6 +180,18 @@ class Knowledge(Protocol):
         ...
 
 
+class Examples(Protocol):
+    """Examples that wait for their question's vector. Raises as Knowledge."""
+
+    async def question(self, work: Work) -> str | None:
+        """Of the example that the row names; None: it is gone, or the owner may not read it, or what it cites."""
+        ...
+
+    async def learn(self, work: Work, embedding: Embedding) -> bool:
+        """Stores the question's vector. False: the example is gone."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Embedded:
     vectors: Vectors
@@ -338,6 +350,7 @@ class World:
     """The ports of one attempt, and the configuration that jobs may read."""
 
     knowledge: Knowledge
+    examples: Examples
     embedder: Embedder
     model: ChatModel
     ledger: Ledger

@@ -23,9 +23,10 @@ from jobs.ports import Job, ModelName, Opening, World
 from worker.adapters.broadcast import broadcasting
 from worker.adapters.circuits import RedisCircuits
 from worker.adapters.database import connected as database_connected
+from worker.adapters.examples import SupabaseExamples
 from worker.adapters.knowledge import SupabaseKnowledge
 from worker.adapters.limits import RedisLimits
-from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryKnowledge, MemoryMessageQuota
+from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryExamples, MemoryKnowledge, MemoryMessageQuota
 from worker.adapters.message_quota import RedisMessageQuota
 from worker.adapters.models import Clients, OpenAIChat, OpenAIEmbedder, openai_client
 from worker.adapters.reranking import HttpReranker
@@ -155,6 +156,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
         stack.push_async_callback(rows.close)
         knowledge = SupabaseKnowledge(database, embedding_model=embedding_model)
+        examples = SupabaseExamples(database, embedding_model=embedding_model)
         embedder = OpenAIEmbedder(
             clients[embedding_model.provider], embedding_model, sends_dimensions=settings.embedding.sends_dimensions
         )
@@ -168,6 +170,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
             return World(
                 knowledge,
+                examples,
                 paced_embedder,
                 paced_chat,
                 ledger,
@@ -232,6 +235,7 @@ async def drill_fallbacks(settings: Settings) -> AsyncIterator[Drilled]:
         for route, cause in chains_of(routes):
             world = World(
                 knowledge=MemoryKnowledge(memory, embedding_model=embedder.name),
+                examples=MemoryExamples(memory),
                 embedder=embedder,
                 model=FirstFails(OpenAIChat(clients), FAULTS[cause]),
                 ledger=NoLedger(),

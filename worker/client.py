@@ -171,6 +171,11 @@ class Rowcall:
         """False: it had ended, or is not this user's."""
         return bool(await self._call("cancel_generation", id=id))
 
+    async def rate(self, id: str, *, good: bool, comment: str | None = None) -> None:
+        """Says what the answer was worth; said again it takes the place of what was said before."""
+        rating = {"generation_id": id, "rating": 1 if good else -1, "comment": comment}
+        await rows(self._rowcall.table("feedback").upsert(rating, on_conflict="generation_id,user_id"))
+
     async def put_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Writes documents, known by their source: new ones, and those that changed, are ingested.
 

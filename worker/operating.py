@@ -75,7 +75,7 @@ async def show_findings(findings: AsyncIterator[Finding], project: str, *, as_js
         made.append(finding)
     problems = sum(finding.level is Level.PROBLEM for finding in made)
     if as_json:
-        _print([asdict(finding) for finding in made], as_json=True, shown=console.print)
+        print_value([asdict(finding) for finding in made], as_json=True, shown=console.print)
     else:
         verdict = f"[red]{problems} to mend[/red]" if problems else "[green]nothing to mend[/green]"
         console.print(f"\n{verdict}")
@@ -96,14 +96,14 @@ async def show_drill(drilled: AsyncIterator[Drilled], *, as_json: bool) -> bool:
         )
     if not made:
         console.print("no route has a fallback: see \\[fallbacks] in rowcall.toml")
-    _print([asdict(chain) for chain in made], as_json=as_json, shown=lambda _console: None)
+    print_value([asdict(chain) for chain in made], as_json=as_json, shown=lambda _console: None)
     return bool(made) and all(chain.answered_by for chain in made)
 
 
 async def show_status(operator: Operator, look: Look, *, as_json: bool) -> bool:
     async with operator.connected() as operations, watched_queue(operator.redis_url) as queue:
         status = await looked(look, operations, queue)
-    _print(status, as_json=as_json, shown=lambda console: console.print(status_report(status, operator.project)))
+    print_value(status, as_json=as_json, shown=lambda console: console.print(status_report(status, operator.project)))
     return True
 
 
@@ -163,7 +163,7 @@ async def show_usage(operator: Operator, usage: Usage, *, as_json: bool) -> bool
         console.print(f"[dim]{operator.project}\nsince {since:%Y-%m-%d} 00:00 UTC[/dim]", soft_wrap=True)
         console.print(usage_report(lines, usage.by) if lines else "no model was called")
 
-    _print({"since": since.isoformat(), "until": now.isoformat(), "usage": sums}, as_json=as_json, shown=shown)
+    print_value({"since": since.isoformat(), "until": now.isoformat(), "usage": sums}, as_json=as_json, shown=shown)
     return True
 
 
@@ -177,7 +177,7 @@ async def show_dead(operator: Operator, *, code: str | None, max_rows: int, as_j
         if len(rows) == max_rows:
             console.print(f"[dim]the latest {max_rows}; --limit shows more[/dim]")
 
-    _print(rows, as_json=as_json, shown=shown)
+    print_value(rows, as_json=as_json, shown=shown)
     return True
 
 
@@ -222,7 +222,7 @@ async def prune(operator: Operator, *, as_json: bool) -> bool:
         for table, count in deleted.items():
             console.print(f"{table:13} {count:>9,} deleted", highlight=False)
 
-    _print(deleted, as_json=as_json, shown=shown)
+    print_value(deleted, as_json=as_json, shown=shown)
     return True
 
 
@@ -244,14 +244,14 @@ def _print_moved(
         console.print(" · ".join(f"{len(ids)} {name}" for name, ids in moved.items() if ids or name == verb))
 
     as_lists = {name: list(ids) for name, ids in moved.items()}
-    _print(
+    print_value(
         {**as_lists, f"not_{verb}": [{"id": id, "problem": problem} for id, problem in problems.items()]},
         as_json=as_json,
         shown=shown,
     )
 
 
-def _print(value: Any, *, as_json: bool, shown: Callable[[Console], None]) -> None:
+def print_value(value: Any, *, as_json: bool, shown: Callable[[Console], None]) -> None:
     if as_json:
         json.dump(value, sys.stdout, indent=2)
         sys.stdout.write("\n")

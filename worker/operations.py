@@ -90,6 +90,31 @@ class Operations:
         found: Sequence[Mapping[str, Any]] = await self._call("reembed_documents_v1", page)
         return found
 
+    async def promote(self, since: datetime, max_rows: int) -> AsyncIterator[Mapping[str, Any]]:
+        """What became of each answer that its owner has rated up since then: see `promote_examples_v1`."""
+        arguments: dict[str, Any] = {"since": since.isoformat(), "max_rows": max_rows}
+        while page := await self._call("promote_examples_v1", arguments):
+            for row in page:
+                yield row
+            arguments["after"] = page[-1]["generation_id"]
+
+    async def learn(self, embedding_model: str, max_rows: int) -> AsyncIterator[Mapping[str, Any]]:
+        """The generation that embeds each example which that model's questions cannot find: see `learn_examples_v1`."""
+        arguments: dict[str, Any] = {"embedding_model": embedding_model, "max_rows": max_rows}
+        while page := await self._call("learn_examples_v1", arguments):
+            for row in page:
+                yield row
+            arguments["after"] = page[-1]["id"]
+
+    async def examples(self, max_rows: int) -> Sequence[Mapping[str, Any]]:
+        """The latest first, without what was asked and answered: see `examples_v1`."""
+        found: Sequence[Mapping[str, Any]] = await self._call("examples_v1", {"max_rows": max_rows})
+        return found
+
+    async def remove_examples(self, ids: Sequence[int]) -> Sequence[int]:
+        """Those that were there."""
+        return [int(id) for id in await self._ids("remove_examples_v1", {"ids": list(ids)})]
+
     async def automations(self) -> Sequence[Mapping[str, Any]]:
         """The triggers that fill columns: see `automations_v2`."""
         found: Sequence[Mapping[str, Any]] = await self._call("automations_v2", {})

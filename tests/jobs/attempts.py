@@ -12,6 +12,7 @@ from worker.adapters.memory import (
     HashEmbedder,
     MemoryCircuits,
     MemoryDatabase,
+    MemoryExamples,
     MemoryKnowledge,
     MemoryRows,
     ScriptedModel,
@@ -61,6 +62,7 @@ async def claimed(row: Mapping[str, Any], **ports: Any) -> tuple[Work, World, At
     ledger = AttemptLedger(work, rows, {}, len, lambda: 0.0)
     world = World(
         knowledge=MemoryKnowledge(database, embedding_model=embedder.name),
+        examples=MemoryExamples(database),
         embedder=embedder,
         model=ScriptedModel([]),
         ledger=ledger,

@@ -17,7 +17,14 @@ from jobs.decisions.routing import DEFAULT_ROUTING
 from jobs.errors import AttemptLost, Permanent, Postponed, Refused, Retryable
 from jobs.ports import ModelName, Opening, Route, Work, World
 from tests.local.model_server.running import ModelServer
-from worker.adapters.memory import HashEmbedder, MemoryCircuits, MemoryDatabase, MemoryKnowledge, MemoryRows
+from worker.adapters.memory import (
+    HashEmbedder,
+    MemoryCircuits,
+    MemoryDatabase,
+    MemoryExamples,
+    MemoryKnowledge,
+    MemoryRows,
+)
 from worker.adapters.memory.database import LedgerRow
 from worker.adapters.memory.limits import MemoryLimits
 from worker.adapters.models import OpenAIChat
@@ -65,6 +72,7 @@ class Bench:
         routes = {n: replace(r, reserved_usd=reserved_usd.get(n)) for n, r in routes_of(chains).items()}
         world = World(
             knowledge=MemoryKnowledge(self.database, embedding_model=HashEmbedder().name),
+            examples=MemoryExamples(self.database),
             embedder=HashEmbedder(),
             model=PacedChat(OpenAIChat({"local": self.client, "other": self.client}), self.limits, len),
             ledger=ledger,

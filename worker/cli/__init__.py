@@ -11,6 +11,7 @@ import typer
 from worker.cli import asking, embedded, evaluating, operating, projecting, services
 from worker.cli.automating import automation
 from worker.cli.ending import ExitCode, complain
+from worker.cli.exampling import examples
 from worker.cli.prompting import prompts
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(NAMES.get(command), rich_help_panel=panel)(command)
 app.add_typer(automation, name="automation", rich_help_panel="Develop")
+app.add_typer(examples, name="examples", rich_help_panel="Operate")
 app.add_typer(prompts, name="prompts", rich_help_panel="Develop")
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import psycopg
 from psycopg.rows import dict_row
 
-from jobs.ports import Document, Embedding, Example, Knowledge, ModelName, NewChunk, Opening
+from jobs.ports import Document, Embedding, Example, Examples, Knowledge, ModelName, NewChunk, Opening
 from worker.adapters.database import Database
+from worker.adapters.examples import SupabaseExamples
 from worker.adapters.knowledge import SupabaseKnowledge
-from worker.adapters.memory import MemoryDatabase, MemoryKnowledge, MemoryRows
+from worker.adapters.memory import MemoryDatabase, MemoryExamples, MemoryKnowledge, MemoryRows
 from worker.adapters.memory.knowledge import key_of
 from worker.adapters.persisting import Persistence
 from worker.adapters.rows import Intervals, SupabaseRows
@@ -60,6 +61,7 @@ class ChunkSeen:
 class Ground(Protocol):
     def rows(self, worker: str, *, opens: Mapping[str, Opening] = OPENS) -> Rows: ...
     def knowledge(self, model: ModelName = MODEL) -> Knowledge: ...
+    def examples(self) -> Examples: ...
     def user(self) -> str: ...
     def insert(
         self,
@@ -86,6 +88,11 @@ class Ground(Protocol):
 
     def delete_chunks(self, document_id: str) -> None: ...
     def add_example(self, user_id: str, question: str, answer: str, vector: Embedding) -> None: ...
+    def unlearned_example(self, user_id: str, question: str) -> str:
+        """The id of an example without a vector."""
+        ...
+
+    def learned(self, example_id: str) -> Embedding: ...
 
 
 @dataclass
@@ -95,9 +102,11 @@ class MemoryGround:
     now: datetime = datetime(2026, 11, 24, tzinfo=UTC)
     database: MemoryDatabase = field(init=False)
     _examples: list[Any] = field(default_factory=list)
+    _learning: MemoryExamples = field(init=False)
 
     def __post_init__(self) -> None:
         self.database = MemoryDatabase(lambda: self.now)
+        self._learning = MemoryExamples(self.database)
 
     def rows(self, worker: str, *, opens: Mapping[str, Opening] = OPENS) -> Rows:
         return MemoryRows(self.database, worker=worker, lease_s=LEASE_S, opens=opens)
@@ -106,6 +115,9 @@ class MemoryGround:
         knowledge = MemoryKnowledge(self.database, embedding_model=model)
         knowledge.examples = self._examples
         return knowledge
+
+    def examples(self) -> Examples:
+        return self._learning
 
     def user(self) -> str:
         return str(uuid4())
@@ -181,6 +193,14 @@ class MemoryGround:
     def add_example(self, user_id: str, question: str, answer: str, vector: Embedding) -> None:
         self._examples.append((user_id, Example(question, answer, 0.0), vector))
 
+    def unlearned_example(self, user_id: str, question: str) -> str:
+        id = uuid4().hex
+        self._learning.questions[id] = user_id, question
+        return id
+
+    def learned(self, example_id: str) -> Embedding:
+        return self._learning.vectors[example_id]
+
 
 class SupabaseGround:
     """The embedded Supabase. Rows are made and looked at as postgres, beside the adapters."""
@@ -209,6 +229,9 @@ class SupabaseGround:
 
     def knowledge(self, model: ModelName = MODEL) -> Knowledge:
         return SupabaseKnowledge(self.database, embedding_model=model)
+
+    def examples(self) -> Examples:
+        return SupabaseExamples(self.database, embedding_model=MODEL)
 
     def user(self) -> str:
         id = str(uuid4())
@@ -304,6 +327,18 @@ class SupabaseGround:
             json.dumps(vector.tolist()),
             MODEL.model,
         )
+
+    def unlearned_example(self, user_id: str, question: str) -> str:
+        row = self._one(
+            "insert into rowcall.examples (user_id, question, answer) values (%s, %s, 'Yes.') returning id",
+            user_id,
+            question,
+        )
+        return str(row["id"])
+
+    def learned(self, example_id: str) -> Embedding:
+        row = self._one("select embedding::text from rowcall.examples where id = %s", int(example_id))
+        return np.array(json.loads(row["embedding"]), np.float32)
 
     def _run(self, sql: str, *values: Any) -> None:
         self._postgres.execute(sql.encode(), values)

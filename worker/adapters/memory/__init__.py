@@ -4,6 +4,7 @@ from worker.adapters.memory.broadcast import MemoryBroadcast
 from worker.adapters.memory.cancels import MemoryCancels
 from worker.adapters.memory.circuits import MemoryCircuits
 from worker.adapters.memory.database import MemoryDatabase
+from worker.adapters.memory.examples import MemoryExamples
 from worker.adapters.memory.knowledge import MemoryKnowledge
 from worker.adapters.memory.limits import MemoryLimits
 from worker.adapters.memory.message_quota import MemoryMessageQuota
@@ -17,6 +18,7 @@ __all__ = [
     "MemoryCancels",
     "MemoryCircuits",
     "MemoryDatabase",
+    "MemoryExamples",
     "MemoryKnowledge",
     "MemoryLimits",
     "MemoryMessageQuota",
