@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import log
 
 from jobs.decisions.fusion import Ranked
@@ -55,7 +56,7 @@ def compress(
     Otherwise the units that score best are kept, in the order of the text. A passage is kept with its best unit or not
     at all. The tokens of all texts together are at most budget_tokens.
     """
-    whole = tuple(_passage(ranked, ranked.content, count_tokens) for ranked in passages)
+    whole = tuple(_passage(ranked, ranked.content, _tokens(ranked, count_tokens)) for ranked in passages)
     if sum(passage.tokens for passage in whole) <= budget_tokens:
         return whole
     units = [unit for index, ranked in enumerate(passages) for unit in _units(index, ranked.content, count_tokens)]
@@ -63,7 +64,7 @@ def compress(
     kept = _best_first(units, _scores(units, passages, question), budget_tokens)
     while kept:
         texts = [_text(p.content, [u for u in kept if u.passage == index]) for index, p in enumerate(passages)]
-        shortened = tuple(_passage(p, text, count_tokens) for p, text in zip(passages, texts, strict=True) if text)
+        shortened = tuple(_passage(p, t, count_tokens(t)) for p, t in zip(passages, texts, strict=True) if t)
         if sum(passage.tokens for passage in shortened) <= budget_tokens:
             return shortened
         kept.pop()  # a text can have a token or two more than its units
@@ -117,7 +118,7 @@ def _shared(units: Sequence[_Unit], scores: Sequence[float], asked: Sequence[str
     """How much each unit has in common with the best units of other passages, beyond the question's words: the sum of
     the terms' inverse frequencies.
     """
-    found = Counter(term for unit in units for term in set(unit.terms))
+    found = Counter(chain.from_iterable(set(unit.terms) for unit in units))
     worth = {term: log(len(units) / count) for term, count in found.items() if term not in asked}
     best = [units[place] for place in _best(scores, _SHARING_UNITS)]
 
@@ -157,6 +158,12 @@ def _text(text: str, units: Sequence[_Unit]) -> str:
     return "".join(pieces).strip("\n").rstrip()
 
 
-def _passage(ranked: Ranked, text: str, count_tokens: Callable[[str], int]) -> Passage:
+def _tokens(ranked: Ranked, count_tokens: Callable[[str], int]) -> int:
+    """Of the passage as it was ranked; those of a whole chunk were counted when it was ingested."""
+    found = ranked.candidate
+    return found.tokens if ranked.content == found.content else count_tokens(ranked.content)
+
+
+def _passage(ranked: Ranked, text: str, tokens: int) -> Passage:
     c = ranked.candidate
-    return Passage(c.chunk_id, c.document_id, c.title, c.source, c.heading_path, text, count_tokens(text), ranked.score)
+    return Passage(c.chunk_id, c.document_id, c.title, c.source, c.heading_path, text, tokens, ranked.score)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from math import log
 
 # Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework", section 3.5: k1 1.2 to 2, b 0.5 to 0.8.
@@ -30,7 +31,7 @@ _SUFFIX = re.compile(r"(?<=\w{3})(?:(?P<y>ies|ied)|ations?|ments?|(?P<verb>ing|i
 
 def terms(text: str) -> tuple[str, ...]:
     """Stems without stop words, in order. Names in code also give their parts; Chinese, Japanese, Korean give pairs."""
-    return tuple(term for word in _WORD.findall(text) for term in _terms_of(word))
+    return tuple(chain.from_iterable(map(_terms_of, _WORD.findall(text))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class Bm25:
 
     @classmethod
     def over(cls, question: Iterable[str], texts: Sequence[Sequence[str]]) -> "Bm25":
-        found = Counter(term for text in texts for term in set(text))
+        found = Counter(chain.from_iterable(map(set, texts)))
         count = len(texts)
         weights = {term: log(1 + (count - found[term] + 0.5) / (found[term] + 0.5)) for term in dict.fromkeys(question)}
         return cls(weights, max(1.0, sum(map(len, texts)) / max(1, count)))
 
     def score(self, text: Sequence[str]) -> float:
         """0 where no term of the question stands in the text."""
-        counts = Counter(term for term in text if term in self.weights)
+        counts = Counter(filter(self.weights.__contains__, text))
         norm = K1 * (1 - B + B * len(text) / self.mean_length)
         return sum(self.weights[term] * n * (K1 + 1) / (n + norm) for term, n in counts.items())
 

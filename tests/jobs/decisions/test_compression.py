@@ -9,7 +9,9 @@ QUESTION = "How long is a lease?"
 
 
 def ranked(chunk_id: int, content: str, score: float = 0.5, title: str = "Title") -> Ranked:
-    found = Candidate(chunk_id, f"d{chunk_id}", 0, title, "a.md", ("Heading",), content, 0, score, None, None, None)
+    found = Candidate(
+        chunk_id, f"d{chunk_id}", 0, title, "a.md", ("Heading",), content, count_words(content), score, None, None, None
+    )
     return Ranked(found, score, content)
 
 

@@ -1,9 +1,18 @@
 from collections.abc import Iterator, Sequence
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from jobs.decisions.outline import Block, Kind, heading_text, read_sections
+from jobs.decisions.outline import Block, Kind, _parsed, heading_text, read_sections
 from tests.jobs.decisions.documents import anything
+
+# Lines that begin with a letter, and what might be taken for markup behind them.
+plain = st.lists(
+    st.sampled_from(
+        ("", "", "A line", "b | c", "-|-", "d:", "e #", "\u00b2 f", "g\x85h", "i\u2028---", "j\x0c", "    k", " ")
+    ),
+    max_size=12,
+).map("\n".join)
 
 PAGE = """\
 # Guide `x`
@@ -86,3 +95,8 @@ def test_a_heading_is_read_without_its_marks() -> None:
         heading_text("The `arq` **worker** [docs](http://x) <a id='y'></a> snake_case {#anchor}")
         == "The arq worker docs snake_case"
     )
+
+
+@given(plain | anything)
+def test_what_is_read_without_a_parser_is_read_as_by_the_parser(text: str) -> None:
+    assert read_sections(text) == _parsed(text)
