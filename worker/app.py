@@ -19,12 +19,13 @@ import jobs
 from jobs.decisions.breaking import Breaking
 from jobs.decisions.prompting import Template
 from jobs.decisions.routing import DEFAULT_ROUTING
+from jobs.errors import JobError
 from jobs.ports import Job, ModelName, Opening, World
 from worker.adapters.broadcast import broadcasting
 from worker.adapters.circuits import RedisCircuits
 from worker.adapters.database import connected as database_connected
 from worker.adapters.examples import SupabaseExamples
-from worker.adapters.knowledge import SupabaseKnowledge
+from worker.adapters.knowledge import SupabaseKnowledge, cached_of
 from worker.adapters.limits import RedisLimits
 from worker.adapters.memory import HashEmbedder, MemoryDatabase, MemoryExamples, MemoryKnowledge, MemoryMessageQuota
 from worker.adapters.message_quota import RedisMessageQuota
@@ -36,7 +37,7 @@ from worker.adapters.tokens import count_tokens
 from worker.answer_stream import AttemptStream
 from worker.asking import Asker
 from worker.configuration import BroadcastSection, LanesSection, RerankerSection, WorkerSection
-from worker.drilling import FAULTS, AllClosed, Drilled, FirstFails, NoLedger, NoStream, chains_of, drill
+from worker.drilling import AllClosed, Drilled, Failing, Kept, NoLedger, NoStream, chains_of, drill
 from worker.environment import current_environment
 from worker.executor import Executor, Timing
 from worker.health import create_internal
@@ -227,17 +228,19 @@ def quota_of(section: BroadcastSection, redis: Any) -> MessageQuota:
 
 
 async def drill_fallbacks(settings: Settings) -> AsyncIterator[Drilled]:
-    """Each chain of each route as it did its work, its first model failing on purpose. Calls the others' models."""
+    """Each chain of each route as it did its work, its models failing on purpose. Calls the others' models."""
     routes, memory = settings.as_routes(), MemoryDatabase()
     embedder = HashEmbedder()
+    chains = chains_of(routes)
     async with AsyncExitStack() as stack:
         clients = await connect_models(stack, settings)
-        for route, cause in chains_of(routes):
+        kept = await kept_for_drill(settings) if any(chain.reaches_cache for chain in chains) else Kept(None)
+        for chain in chains:
             world = World(
                 knowledge=MemoryKnowledge(memory, embedding_model=embedder.name),
                 examples=MemoryExamples(memory),
                 embedder=embedder,
-                model=FirstFails(OpenAIChat(clients), FAULTS[cause]),
+                model=Failing(OpenAIChat(clients), chain),
                 ledger=NoLedger(),
                 stream=NoStream(),
                 circuits=AllClosed(),
@@ -246,7 +249,21 @@ async def drill_fallbacks(settings: Settings) -> AsyncIterator[Drilled]:
                 routing=DEFAULT_ROUTING,
                 prompts={},
             )
-            yield await drill(route, cause, world)
+            yield await drill(chain, kept, world)
+
+
+async def kept_for_drill(settings: Settings) -> Kept:
+    """A cached answer, as the project offers it to the owner of its passage; there is none of it left."""
+    if settings.caching.mode == "off":
+        return Kept(None, "[cache] has mode off, so no answer is ever kept")
+    environment = settings.environment
+    secret_key = environment.SUPABASE_SECRET_KEY.get_secret_value()
+    async with database_connected(environment.SUPABASE_URL, secret_key) as database:
+        try:
+            told = await database.call("drill_cached_answer_v1", {})
+        except JobError as error:
+            return Kept(None, f"{error.code}: {error.message}")
+    return Kept(cached_of(told["cached"]) if told["cached"] else None, told["problem"])
 
 
 def check_vocabulary() -> None:

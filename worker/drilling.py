@@ -1,15 +1,18 @@
-"""A fallback drill: each chain of each route is made to work by failing its first model on purpose."""
+"""A fallback drill: each chain of each route is made to work by failing its models on purpose."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 from uuid import uuid4
 
 from structlog.testing import capture_logs
 
 from jobs.completions import Asked, complete_by
+from jobs.decisions.caching import CachedAnswer, Reuse
+from jobs.decisions.falling_back import CACHE
 from jobs.decisions.prompting import Message
 from jobs.errors import JobError, Permanent, Refused, Retryable
 from jobs.ports import ChatModel, ChatRequest, Completed, Opening, Route, TextDelta, Work, World
@@ -30,22 +33,48 @@ class Drilled:
 
     route: str
     cause: str  # the list of [fallbacks] that was tried
-    answered_by: str | None
+    failing: Literal["first", "all"]  # of its models
+    answered_by: str | None  # a route, or cache
     duration_ms: int
     problem: str | None = None
 
 
-class FirstFails:
-    """`jobs.ports.ChatModel` whose first call fails as told; the others are the model's own."""
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What is tried: that somebody answers when the first model fails, or that the cache does when all of them do."""
 
-    def __init__(self, model: ChatModel, fault: JobError) -> None:
+    route: Route
+    cause: str
+    failing: Literal["first", "all"]
+
+    @property
+    def reaches_cache(self) -> bool:
+        """Whether the cache is asked, where the others do as they are told."""
+        names = getattr(self.route.chains, self.cause)
+        return CACHE in names and (self.failing == "all" or names[0] == CACHE)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The cached answer that stands by, or why there is none."""
+
+    answer: CachedAnswer | None
+    problem: str | None = None
+
+
+class Failing:
+    """`jobs.ports.ChatModel` whose first call fails as told, or each; the others are the model's own."""
+
+    def __init__(self, model: ChatModel, chain: Chain) -> None:
         self._model = model
-        self._fault: JobError | None = fault
+        self._fault = FAULTS[chain.cause]
+        self._failing = chain.failing
+        self._calls = 0
 
     async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            raise type(fault)(fault.code, fault.message)
+        self._calls += 1
+        if self._failing == "all" or self._calls == 1:
+            raise type(self._fault)(self._fault.code, self._fault.message)
         async for event in self._model.stream(request, call_id):
             yield event
 
@@ -73,20 +102,33 @@ class AllClosed:
         """A failure on purpose says nothing of a provider."""
 
 
-async def drill(route: Route, cause: str, world: World) -> Drilled:
-    """`world` is of a drill: its model is a `FirstFails`."""
+async def drill(chain: Chain, kept: Kept, world: World) -> Drilled:
+    """`world` is of a drill: its model is `Failing`."""
     began_s = time.monotonic()
+    standby = Reuse(kept.answer, "exact") if kept.answer is not None else None
     try:
         with capture_logs():  # a warning of what fails on purpose would be noise; what matters is in the answer
-            answered_by, problem = (await complete_by(route, ASKED, _work(), world)).route, None
+            completion = await complete_by(chain.route, ASKED, _work(), world, standby=standby)
+        answered_by, problem = CACHE if completion.reused else completion.route, None
     except JobError as error:
         answered_by, problem = None, f"{error.code}: {error.message}"
-    return Drilled(route.name, cause, answered_by, round(1000 * (time.monotonic() - began_s)), problem)
+    if chain.reaches_cache and kept.problem:
+        problem = f"{CACHE}: {kept.problem}"
+    duration_ms = round(1000 * (time.monotonic() - began_s))
+    return Drilled(chain.route.name, chain.cause, chain.failing, answered_by, duration_ms, problem)
 
 
-def chains_of(routes: Mapping[str, Route]) -> Sequence[tuple[Route, str]]:
-    """Each route with the name of each of its chains that leads somewhere."""
-    return [(route, cause) for route in routes.values() for cause in FAULTS if getattr(route.chains, cause)]
+def chains_of(routes: Mapping[str, Route]) -> Sequence[Chain]:
+    """Each chain of each route that leads somewhere; those that end at the cache once more, with all models failing."""
+    return [chain for route in routes.values() for cause in FAULTS for chain in _chains(route, cause)]
+
+
+def _chains(route: Route, cause: str) -> Iterator[Chain]:
+    names = getattr(route.chains, cause)
+    if names:
+        yield Chain(route, cause, "first")
+    if CACHE in names[1:]:
+        yield Chain(route, cause, "all")
 
 
 def _work() -> Work:

@@ -91,9 +91,8 @@ async def show_drill(drilled: AsyncIterator[Drilled], *, as_json: bool) -> bool:
             f"[green]{escape(chain.answered_by)} answered[/green]" if chain.answered_by else "[red]no answer[/red]"
         )
         why = f" [dim]{escape(chain.problem)}[/dim]" if chain.problem else ""
-        console.print(
-            f"{chain.route:12} {chain.cause:17} {outcome} after {chain.duration_ms:,} ms{why}", soft_wrap=True
-        )
+        cause = chain.cause if chain.failing == "first" else f"{chain.cause}, all fail"
+        console.print(f"{chain.route:12} {cause:17} {outcome} after {chain.duration_ms:,} ms{why}", soft_wrap=True)
     if not made:
         console.print("no route has a fallback: see \\[fallbacks] in rowcall.toml")
     print_value([asdict(chain) for chain in made], as_json=as_json, shown=lambda _console: None)

@@ -215,3 +215,39 @@ def test_what_did_not_end_well_is_not_cached(sql: Session) -> None:
     finish(sql, {"id": id, "attempt": 1, "status": "failed", "error": ERROR})
     sql.run("select rowcall.remember_answers(%s::jsonb[])", [jsonb({"id": id, "question_key": "k"})])
     assert sql.value("select count(*) from rowcall.answer_cache where tenant = %s", user.id) == 0
+
+
+def everything(sql: Session) -> list[int]:
+    tables = ("answer_cache", "generations", "calls", "documents", "chunks")
+    return [sql.value(f"select count(*) from rowcall.{table}") for table in tables]
+
+
+def test_a_drill_is_offered_its_own_entry_and_leaves_nothing_behind(sql: Session) -> None:
+    document(sql, sql.new_user(), "one")
+    sql.as_service()
+    before = everything(sql)
+    told = sql.value("select rowcall.drill_cached_answer_v1()")
+    assert (told["problem"], told["cached"]["answer"], told["cached"]["is_fresh"]) == (None, "Yes.", False)
+    assert everything(sql) == before
+    assert sql.value("select current_user") == "service_role"
+
+
+def test_a_drill_says_so_where_a_policy_would_let_anybody_read_or_nobody(sql: Session) -> None:
+    document(sql, sql.new_user(), "one")
+    with sql.undone():
+        sql.as_postgres()
+        sql.run("create policy everybody on rowcall.documents for select to anon using (true)")
+        sql.as_service()
+        told = sql.value("select rowcall.drill_cached_answer_v1()")
+        assert told == {"cached": None, "problem": "the entry was offered to one who may not read its passage"}
+    sql.as_postgres()
+    sql.run("create policy nobody on rowcall.documents as restrictive for select to authenticated using (false)")
+    sql.as_service()
+    assert sql.value("select rowcall.drill_cached_answer_v1()")["problem"] == "its owner was not offered the entry"
+
+
+def test_without_a_passage_there_is_nothing_to_drill_with(sql: Session) -> None:
+    sql.as_service()
+    sql.run("delete from rowcall.documents")
+    told = sql.value("select rowcall.drill_cached_answer_v1()")
+    assert (told["cached"], "no document is ingested" in told["problem"]) == (None, True)

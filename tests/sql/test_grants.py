@@ -152,6 +152,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "read_example_v1": WORKER,
     "store_example_v1": WORKER,
     # the operator
+    "drill_cached_answer_v1": WORKER,
     "promote_examples_v1": WORKER,
     "learn_examples_v1": WORKER,
     "examples_v1": WORKER,
