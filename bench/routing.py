@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from measuring import Goal, percentile
 from numpy.typing import NDArray
 from routing_data import FOLDER, Indices, Qualities, RoutingSet, read_nine, read_pair, split
 
-from jobs.decisions.predicting import VECTOR, Predictor, train
+from jobs.decisions.calibrating import cross_predicted, fitted
+from jobs.decisions.predicting import VECTOR, Predictor
 from jobs.decisions.routing import calibrated_price_weight
 from worker.prior import write_predictor
 
@@ -66,9 +67,9 @@ class Gap:
 def policies(part: str, whole: RoutingSet, seen: Indices, tested: Indices) -> list[Figure]:
     """The router, and the others, on the tested rows. It is calibrated on rows that training left out."""
     known, test = whole.part(seen), whole.part(tested)
-    folds = split(len(known.texts), (0.2,) * 5, SEED)
     best = int(known.scores.mean(axis=0).argmax())
-    left_out, answers = cross_predicted(known, folds), predicted(fitted(known), test)
+    left_out = cross_predicted(known.features, known.scores)
+    answers = predicted(fitted(known.features, known.scores), test)
 
     def routed(keep: float) -> Indices:
         weight = calibrated_price_weight(left_out, known.scores, whole.prices, keep)
@@ -116,7 +117,8 @@ def figure(part: str, policy: str, test: RoutingSet, picks: Indices, best: int) 
 
 def gap(part: str, whole: RoutingSet, trained: Indices, tested: Indices, *, checked: bool = False) -> Gap:
     """How well the predicted gain of the strong model orders the tested rows. `checked`: failed checks go first."""
-    answers = predicted(fitted(whole.part(trained)), whole.part(tested))
+    known = whole.part(trained)
+    answers = predicted(fitted(known.features, known.scores), whole.part(tested))
     gain, scores = answers[:, 1] - answers[:, 0], whole.scores[tested]
     if checked:
         gain = gain + np.array([failed_checks(text) for text in whole.part(tested).texts])
@@ -136,20 +138,6 @@ def apgr(gain: NDArray[np.floating], scores: Qualities) -> float:
 def interval(estimate: float, resampled: NDArray[np.floating]) -> tuple[float, float, float]:
     low, high = np.quantile(resampled, [0.025, 0.975])
     return estimate, float(low), float(high)
-
-
-def fitted(data: RoutingSet) -> Predictor:
-    order = np.random.default_rng(SEED).permutation(len(data.texts))
-    return train(data.features, data.scores, order)
-
-
-def cross_predicted(data: RoutingSet, folds: Sequence[Indices]) -> Qualities:
-    """What a predictor says of rows that it was not trained on: of each fold, the one that was trained on the rest."""
-    answers = np.empty_like(data.scores)
-    for held in folds:
-        rest = np.setdiff1d(np.arange(len(data.texts)), held)
-        answers[held] = predicted(fitted(data.part(rest)), data.part(held))
-    return answers
 
 
 def predicted(predictor: Predictor, data: RoutingSet) -> Qualities:
@@ -187,8 +175,7 @@ def shipped(whole: RoutingSet) -> Predictor:
     """Of all rows: how well small models answer on average, and a large one."""
     columns = [whole.models.index(model) for model in SMALL_MODELS]
     scores = np.column_stack([whole.scores[:, columns].mean(axis=1), whole.scores[:, whole.models.index(LARGE_MODEL)]])
-    order = np.random.default_rng(SEED).permutation(len(whole.texts))
-    return train(whole.features, scores, order)
+    return fitted(whole.features, scores)
 
 
 def main() -> int:
@@ -216,7 +203,7 @@ def main() -> int:
             ("GSM8K, cascade without checks", answered, False),
         )
     ]
-    milliseconds = percentile(decision_ms(fitted(nine.part(seen)), nine), 0.95)
+    milliseconds = percentile(decision_ms(fitted(nine.features[seen], nine.scores[seen]), nine), 0.95)
 
     router, (quality, saved) = figures[0], pooled(folds)
     goals = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.decisions.prompting import Message, read_history
-from jobs.ports import Work
+from jobs.ports import Json, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,11 @@ class Question:
 
     @classmethod
     def of(cls, work: Work) -> "Question":
-        history = read_history(work.input.get("history", ()))
-        return cls(work.input["question"].strip(), history, work.options.get("max_output_tokens"))
+        return cls.read(work.input, work.options.get("max_output_tokens"))
+
+    @classmethod
+    def read(cls, input: Json, max_output_tokens: int | None = None) -> "Question":
+        return cls(input["question"].strip(), read_history(input.get("history", ())), max_output_tokens)
 
     @property
     def searched(self) -> str:

@@ -45,7 +45,6 @@ from worker.leases import Leases
 from worker.ledger import AttemptLedger
 from worker.pacing import PacedChat, PacedEmbedder
 from worker.ports import MessageQuota
-from worker.prior import read_predictor
 from worker.prompt_checks import CheckedPrompt, check_prompts
 from worker.queue.arq_queue import ArqQueue
 from worker.queue.cancels import hear_cancels
@@ -136,6 +135,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
     embedding_model = ModelName(settings.embedding.provider, settings.embedding.model)
     metrics = Metrics()
+    routing = settings.read_routing()  # before anything is connected: it may say that a file does not fit
     async with AsyncExitStack() as stack:
         connecting = database_connected(environment.SUPABASE_URL, secret_key, thread_timeout_s=lease_s / 3)
         database = await stack.enter_async_context(connecting)
@@ -151,19 +151,15 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
         routes = settings.as_routes()
         route = routes["default"]
-        routing = settings.routing(read_predictor() if configuration.classifier.routes else None)
         opens = {"answer": Opening("embed", embedding_model), "complete": route.opening("complete")}
         policy = Policy(**configuration.retries.model_dump())
         rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
         stack.push_async_callback(rows.close)
         knowledge = SupabaseKnowledge(database, embedding_model=embedding_model)
         examples = SupabaseExamples(database, embedding_model=embedding_model)
-        embedder = OpenAIEmbedder(
-            clients[embedding_model.provider], embedding_model, sends_dimensions=settings.embedding.sends_dimensions
-        )
         limits, prompts = RedisLimits(redis, settings.limits), read_prompts()
         paced_chat = PacedChat(OpenAIChat(clients), limits, count_tokens)
-        paced_embedder = PacedEmbedder(embedder, limits, count_tokens)
+        paced_embedder = paced_embedder_of(settings, clients, limits)
         reranker = reranker_of(clients, settings.reranker)
         circuits = RedisCircuits(redis, Breaking(**configuration.breaking.model_dump()))
         queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
@@ -219,6 +215,23 @@ def reranker_of(clients: Clients, section: RerankerSection) -> HttpReranker | No
         return None
     name = ModelName(section.provider, section.model)
     return HttpReranker(clients[section.provider], name, timeout_s=section.timeout_s)
+
+
+def paced_embedder_of(settings: Settings, clients: Clients, limits: RedisLimits) -> PacedEmbedder:
+    """Of questions and chunks, within the fleet's limits."""
+    section = settings.embedding
+    name = ModelName(section.provider, section.model)
+    embedder = OpenAIEmbedder(clients[name.provider], name, sends_dimensions=section.sends_dimensions)
+    return PacedEmbedder(embedder, limits, count_tokens)
+
+
+@asynccontextmanager
+async def connected_embedder(settings: Settings) -> AsyncIterator[PacedEmbedder]:
+    """The same without a worker around it, while the block runs."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_connected(settings.environment.REDIS_URL))
+        clients = await connect_models(stack, settings)
+        yield paced_embedder_of(settings, clients, RedisLimits(redis, settings.limits))
 
 
 def quota_of(section: BroadcastSection, redis: Any) -> MessageQuota:

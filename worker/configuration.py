@@ -213,13 +213,24 @@ class RuleSection(Section):
 
 
 class ClassifierSection(Section):
-    """Where no rule fits: picks by predicted quality less price. Trained on public questions to public models, so it
-    is a prior that says nothing of yours; without routes it is off and `default` answers.
+    """Where no rule fits: picks by predicted quality less price. The shipped weights are trained on public questions
+    to public models, a prior that says nothing of yours; `rowcall calibrate` makes weights from your own answers.
+    Without routes it is off and `default` answers.
     """
 
-    routes: tuple[Text, ...] = Field(default=(), description="two names of `[routes]`: a small model's, a large one's")
-    price_weight: Annotated[float, Field(ge=0)] = Field(
-        default=0.1, description="quality (0 to 1) that the large one must add to be worth its price"
+    routes: tuple[Text, ...] = Field(
+        default=(),
+        description="names of `[routes]`: all that the weights are of; for the shipped ones two, a small model's and a "
+        "large one's",
+    )
+    weights: str = Field(
+        default="",
+        description="the file of `rowcall calibrate --write`, as seen from rowcall.toml; empty: the shipped prior",
+    )
+    price_weight: Annotated[float, Field(ge=0)] | None = Field(
+        default=None,
+        description="quality (0 to 1) that the dearest route must add over the cheapest to be worth its price; left "
+        "out: what the weights were calibrated to, the shipped ones 0.1",
     )
 
 
@@ -317,9 +328,10 @@ class Configuration(Section):
         for name, rule in self.rules.items():
             if rule.route not in self.routes:
                 raise ValueError(f"rules.{name}.route must be a name of [routes]: {known} (it is {rule.route!r})")
-        chosen = self.classifier.routes
-        if chosen and (len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(self.routes)):
-            raise ValueError(f"classifier.routes must be two names of [routes]: {known} (it is {list(chosen)})")
+        chosen, count = self.classifier.routes, "names" if self.classifier.weights else "two names"
+        distinct, few = set(chosen), len(chosen) != 2 and not self.classifier.weights
+        if chosen and (few or len(distinct) != len(chosen) or not distinct <= set(self.routes)):
+            raise ValueError(f"classifier.routes must be {count} of [routes]: {known} (it is {list(chosen)})")
         return self
 
     @model_validator(mode="after")

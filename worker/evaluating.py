@@ -15,7 +15,8 @@ from jobs.decisions.scoring import cites, contains, token_f1
 from jobs.decisions.statistics import ILLUSTRATION, Interval, Values, difference, paired, saving
 
 Row = Mapping[str, Any]
-QUALITY = "quality"  # in a variant: the row's options.quality; everything else is a key of rowcall.toml
+QUALITY = "quality"  # in a variant: the row's options.quality
+ROUTE = "route"  # in a variant: takes every row, whatever the rules say; everything else is a key of rowcall.toml
 
 
 class EvaluationError(Exception):
@@ -38,6 +39,7 @@ class Variant:
     name: str
     overrides: Row = field(default_factory=dict)  # of rowcall.toml, nested
     options: Row = field(default_factory=dict)  # of each row
+    route: str | None = None  # of every row; None: as the configuration routes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +107,26 @@ def read_items(path: Path) -> tuple[Item, ...]:
 
 
 def read_variant(text: str) -> Variant:
-    """`name` or `name:key=value,key=value`; keys as in rowcall.toml with dots, or quality; values as TOML or bare."""
+    """`name` or `name:key=value,key=value`; keys as in rowcall.toml with dots, quality or route; values as TOML or
+    bare.
+    """
     name, _, given = text.partition(":")
     if not name.strip():
         raise EvaluationError(f"a variant needs a name: {text!r}; write name:key=value,key=value")
     overrides: dict[str, Any] = {}
     options: dict[str, Any] = {}
+    route: str | None = None
     for pair in filter(None, (pair.strip() for pair in given.split(","))):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key:
             raise EvaluationError(f"variant {name}: {pair!r} is not key=value")
         if key == QUALITY:
             options[QUALITY] = value
+        elif key == ROUTE:
+            route = value
         else:
             _put(overrides, key.split("."), _toml(value), f"variant {name}: {key}")
-    return Variant(name.strip(), overrides, options)
+    return Variant(name.strip(), overrides, options, route)
 
 
 def measured(row: Row, item: Item, as_if: Mapping[str, Price] | None) -> Measured:
@@ -162,9 +169,16 @@ def caveats(questions: int, *, as_if: bool) -> list[str]:
     return lines
 
 
-def as_json(summaries: Sequence[Summary], results: Mapping[str, Sequence[Measured]], notes: Sequence[str]) -> str:
+def as_json(
+    summaries: Sequence[Summary],
+    results: Mapping[str, Sequence[Measured]],
+    items: Sequence[Item],
+    notes: Sequence[str],
+) -> str:
+    """`inputs` and each variant's `questions` are in the same order."""
     rows = {name: [asdict(m) | {"quality": m.quality} for m in found] for name, found in results.items()}
-    return json.dumps({"variants": [asdict(s) for s in summaries], "questions": rows, "notes": list(notes)}, indent=2)
+    variants, inputs = [asdict(s) for s in summaries], [item.input for item in items]
+    return json.dumps({"variants": variants, "inputs": inputs, "questions": rows, "notes": list(notes)}, indent=2)
 
 
 def _summary(name: str, found: Sequence[Measured], base: Sequence[Measured]) -> Summary:

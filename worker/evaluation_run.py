@@ -20,7 +20,7 @@ async def run_variants(
     The rows are the signed-in user's own and stay in the project. They go the way of all rows, but for the queue: they
     are born as this process's own, so that no worker of the project answers them by another configuration.
     """
-    settings = {variant.name: load(environ, variant.overrides) for variant in plan.variants}
+    settings = {variant.name: configured(environ, variant) for variant in plan.variants}
     results: dict[str, list[Measured]] = {}
     for variant in plan.variants:
         chosen = settings[variant.name]
@@ -37,6 +37,14 @@ async def run_variants(
             rows = await asyncio.gather(*(ask(item) for item in plan.items))
         results[variant.name] = [measured(row, item, as_if) for row, item in zip(rows, plan.items, strict=True)]
     return results
+
+
+def configured(environ: Mapping[str, str], variant: Variant) -> Settings:
+    """The variant's settings. Raises ConfigurationError, also where its weights cannot be read."""
+    settings = load(environ, variant.overrides)
+    settings = settings if variant.route is None else settings.always_by(variant.route)
+    settings.read_routing()
+    return settings
 
 
 def is_local(settings: Settings) -> bool:

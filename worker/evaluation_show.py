@@ -1,6 +1,7 @@
 """`rowcall eval`: runs the variants, prints what came of them, draws the picture."""
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,9 +41,12 @@ async def show_evaluation(
 
 @contextmanager
 def _warnings_only() -> Iterator[None]:
-    """In the block the machine logs no line for each answer: the table says what came of them."""
+    """In the block the machine logs no line for each answer: the table says what came of them. Warnings go to standard
+    error, since the report may be read by a program.
+    """
     before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    warnings = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=warnings, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         yield
     finally:
@@ -61,7 +65,7 @@ def _show(
     if svg is not None:
         svg.write_text(pareto_svg(summaries), encoding="utf-8")
     if machine_readable:
-        print(as_json(summaries, results, notes))  # noqa: T201
+        print(as_json(summaries, results, plan.items, notes))  # noqa: T201
     else:
         Console().print(evaluation_report(summaries, plan.baseline, notes), highlight=False)
     return all(summary.answered for summary in summaries)

@@ -1,17 +1,19 @@
-"""The operator's client: what the secret key may see and order. It reads no question, no answer and no document; of the
-project's own tables what an automation would ask.
+"""The operator's client: what the secret key may see and order. It reads no answer and no document, questions only of
+rated answers, to learn from them; of the project's own tables what an automation would ask.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
 import httpx
 from postgrest import APIError, AsyncPostgrestClient
 
+from jobs.ports import Opening
 from worker.client import RequestRefused
+from worker.ports import Closing
 
 REQUEST_TIMEOUT_S = 65.0  # usage_v2 may take 60
 
@@ -125,6 +127,20 @@ class Operations:
         place = {"schema_name": schema, "table_name": table, "trigger_name": name}
         found: Sequence[Mapping[str, Any]] = await self._call("try_automation_v1", {**place, "max_rows": max_rows})
         return found
+
+    async def rated_answers(self, since: datetime, after: str, max_rows: int) -> Sequence[Mapping[str, Any]]:
+        """A page of answers rated since then, in the order of their ids, after that one: see `rated_answers_v1`."""
+        page = {"since": since.isoformat(), "after": after, "max_rows": max_rows}
+        found: Sequence[Mapping[str, Any]] = await self._call("rated_answers_v1", page)
+        return found
+
+    async def open_call(self, kind: str, opening: Opening) -> str:
+        """The id in the ledger of a model call that belongs to no row."""
+        call = {"kind": kind, "purpose": opening.purpose, **asdict(opening.model)}
+        return str(await self._call("open_operator_call_v1", call))
+
+    async def close_call(self, closing: Closing) -> None:
+        await self._call("close_calls_v1", {"closings": [asdict(closing) | asdict(closing.model)]})
 
     async def _ids(self, function: str, arguments: Mapping[str, Any]) -> Sequence[str]:
         # A set of plain values: PostgREST answers them bare, @supabase/lite under the function's name.

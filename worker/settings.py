@@ -6,6 +6,7 @@ naming where it stands, its value and what is allowed.
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,10 +15,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from jobs.decisions.caching import Caching
 from jobs.decisions.falling_back import NO_CHAINS, Chains
-from jobs.decisions.predicting import Predictor
 from jobs.decisions.pricing import Price, most_usd
 from jobs.decisions.prompting import HISTORY_TOKENS
-from jobs.decisions.routing import Candidate, Classifier, Routing, Rule
+from jobs.decisions.routing import Classifier, Routing, Rule
 from jobs.ports import ModelName, Route
 from worker.configuration import (
     Configuration,
@@ -32,7 +32,9 @@ from worker.configuration import (
 )
 from worker.environment import UnreadableSecret, with_secrets_from_files
 from worker.ports import PerMinute
+from worker.prior import prior_of
 from worker.reference import explained
+from worker.router_file import UnreadableRouter, read_router
 from worker.webhooks import Watched
 
 SECRETS = (
@@ -68,6 +70,7 @@ class Settings(Section):
     embedding: EmbeddingSection
     reranker: RerankerSection
     routes: Mapping[str, RouteSection]
+    folder: Path  # of rowcall.toml
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
@@ -118,13 +121,21 @@ class Settings(Section):
             chains=NO_CHAINS if fallbacks is None else _chains(fallbacks),
         )
 
-    def routing(self, predictor: Predictor | None) -> Routing:
-        """`predictor`: of a small and a large model; wanted where the classifier has routes."""
-        section, classifier = self.configuration.classifier, None
-        if section.routes and predictor is not None:
-            candidates = tuple(Candidate(name, column, float(column)) for column, name in enumerate(section.routes))
-            classifier = Classifier(predictor, candidates, section.price_weight)
-        return Routing(tuple(_rule(name, rule) for name, rule in self.configuration.rules.items()), classifier)
+    def read_routing(self) -> Routing:
+        """The rules, and the classifier's weights from their file. Raises ConfigurationError."""
+        rules = tuple(_rule(name, rule) for name, rule in self.configuration.rules.items())
+        return Routing(rules, _read_classifier(self) if self.configuration.classifier.routes else None)
+
+    def always_by(self, route: str) -> "Settings":
+        """The same with that route for every row, whatever rules and classifier say. Raises ConfigurationError."""
+        if route not in self.routes:
+            raise ConfigurationError(f"route must be a name of [routes]: {', '.join(self.routes)} (it is {route!r})")
+        rules = {"always": RuleSection(route=route)}
+        return self.model_copy(update={"configuration": self.configuration.model_copy(update={"rules": rules})})
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / self.configuration.classifier.weights
 
     @property
     def caching(self) -> Caching:
@@ -197,7 +208,34 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, Any] = NO_OVERRIDES
         embedding=embedding,
         reranker=reranker,
         routes=routes,
+        folder=path.parent,
     )
+
+
+def _read_classifier(settings: Settings) -> Classifier:
+    section = settings.configuration.classifier
+    classifier = _calibrated(settings) if section.weights else prior_of(section.routes)
+    return classifier if section.price_weight is None else replace(classifier, price_weight=section.price_weight)
+
+
+def _calibrated(settings: Settings) -> Classifier:
+    section, path = settings.configuration.classifier, settings.weights_path
+    try:
+        stored = read_router(path)
+    except UnreadableRouter as error:
+        raise ConfigurationError(f"classifier.weights: {error}") from error
+    of = stored.header
+    if of.embedding_model != settings.embedding.model:
+        raise ConfigurationError(
+            f"classifier.weights: {path} is made with vectors of {of.embedding_model}, but [embedding] names "
+            f"{settings.embedding.model}: `rowcall calibrate` makes other weights"
+        )
+    if set(of.routes) != set(section.routes):
+        raise ConfigurationError(
+            f"classifier.weights: {path} is of the routes {', '.join(of.routes)}, but classifier.routes are "
+            f"{', '.join(section.routes)}"
+        )
+    return stored.classifier
 
 
 def _overridden(file: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

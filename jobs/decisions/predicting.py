@@ -79,27 +79,45 @@ SHAPE = Shape()
 def train(
     features: Numbers, qualities: NDArray[np.float64], order: NDArray[np.intp], shape: Shape = SHAPE
 ) -> Predictor:
-    """A predictor of `qualities` (texts, n), 0 to 1, from `raw_features`. `order`: a permutation of the texts, whose
-    first are landmarks.
+    """A predictor of `qualities` (texts, n), 0 to 1, from `raw_features`; NaN where nobody knows, but some of each
+    column is known. `order`: a permutation of the texts, whose first are landmarks.
     """
     raw = features.astype(np.float64)
-    center, scale = raw.mean(axis=0), np.ones(raw.shape[1])
-    layout = slice(VECTOR + BUCKETS, None)
-    scale[layout] = _LAYOUT_WEIGHT / (raw[:, layout].std(axis=0) + 1e-6)
+    center, scale = raw.mean(axis=0), _scale(raw)
     scaled = (raw - center) * scale
     components = _principal(scaled, scaled[order[: shape.components + _SPARE]].T, shape.components)
     reduced = scaled @ components
     landmarks = reduced[order[: shape.landmarks]]
-    means = qualities.mean(axis=0)
+    means = np.nanmean(qualities, axis=0)
     near, among = kernel(reduced, landmarks, shape.width), kernel(landmarks, landmarks, shape.width)
     penalty = shape.ridge * among + 1e-3 * np.eye(len(landmarks))
-    weights = np.linalg.solve(near.T @ near + penalty, near.T @ (qualities - means))
+    weights = _ridge(near, qualities - means, penalty)
     named = zip(
         ("center", "scale", "components", "landmarks", "weights", "means"),
         (center, scale, components, landmarks, weights, means),
         strict=True,
     )
     return Predictor.of({name: array.astype(np.float32) for name, array in named} | {"width": np.float32(shape.width)})
+
+
+def _scale(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(columns,). A layout that all texts share tells nothing: its weight is 0, not the greatest."""
+    scale, layout = np.ones(raw.shape[1]), slice(VECTOR + BUCKETS, None)
+    spread = raw[:, layout].std(axis=0)
+    scale[layout] = np.where(spread > 1e-9, _LAYOUT_WEIGHT / (spread + 1e-6), 0.0)
+    return scale
+
+
+def _ridge(
+    near: NDArray[np.floating], wanted: NDArray[np.float64], penalty: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """(landmarks, n): each column from the rows where it is known."""
+    known = ~np.isnan(wanted)
+    if known.all():
+        whole: NDArray[np.floating] = np.linalg.solve(near.T @ near + penalty, near.T @ wanted)
+        return whole
+    columns = [_ridge(near[rows], wanted[rows, n, None], penalty) for n, rows in enumerate(known.T)]
+    return np.hstack(columns)
 
 
 def _principal(rows: NDArray[np.float64], start: NDArray[np.float64], count: int) -> NDArray[np.float64]:

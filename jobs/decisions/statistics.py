@@ -11,6 +11,7 @@ Values = NDArray[np.float64]  # (n,), one a question
 
 RESAMPLES = 10_000
 ILLUSTRATION = 100  # fewer questions than this prove little
+_AT_ONCE = 2_000_000  # values drawn, so that memory does not grow with the questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,12 @@ def paired(
         raise ValueError(f"paired values must be of the same questions: {len(one)} and {len(two)}")
     if not len(one):
         return UNKNOWN
-    drawn = np.random.default_rng(seed).integers(len(one), size=(RESAMPLES, len(one)))
-    resampled = np.asarray(statistic(one[drawn], two[drawn]))
+    rng, rounds = np.random.default_rng(seed), max(1, _AT_ONCE // len(one))
+    parts = []
+    for done in range(0, RESAMPLES, rounds):
+        drawn = rng.integers(len(one), size=(min(rounds, RESAMPLES - done), len(one)))
+        parts.append(np.asarray(statistic(one[drawn], two[drawn])))
+    resampled = np.concatenate(parts)
     known = resampled[~np.isnan(resampled)]
     if not len(known):
         return UNKNOWN
@@ -53,6 +58,13 @@ def paired(
 def difference(one: Values, two: Values) -> Values:
     """How much the mean of `one` is above that of `two`."""
     return np.asarray(one.mean(axis=-1) - two.mean(axis=-1))
+
+
+def kept(one: Values, two: Values) -> Values:
+    """The mean of `one` as a share of that of `two`. NaN where `two` is nothing."""
+    whole = two.mean(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(whole > 0, one.mean(axis=-1) / whole, np.nan)
 
 
 def saving(one: Values, two: Values) -> Values:

@@ -168,6 +168,8 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "usage_v2": WORKER,
     "reembed_documents_v1": WORKER,
     "documents_to_reembed_v1": WORKER,
+    "rated_answers_v1": WORKER,
+    "open_operator_call_v1": WORKER,
     # the owner of a row
     "cancel_generation": OWNER,
     "delete_generation": OWNER,

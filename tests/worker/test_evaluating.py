@@ -141,4 +141,4 @@ def test_the_picture_of_nothing_is_a_picture() -> None:
 
 def test_results_are_json() -> None:
     results = {"best": [result(0.5, 1.0)]}
-    assert json.loads(as_json(summarised(results, "best"), results, ["a note"]))["notes"] == ["a note"]
+    assert json.loads(as_json(summarised(results, "best"), results, [ITEM], ["a note"]))["notes"] == ["a note"]

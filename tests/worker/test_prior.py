@@ -26,7 +26,7 @@ def test_on_average_the_large_model_is_the_better_one() -> None:
 
 
 def test_the_shipped_configuration_routes_by_wish_and_budget_and_leaves_the_classifier_off() -> None:
-    routing = load(ENVIRONMENT).routing(read_predictor())
+    routing = load(ENVIRONMENT).read_routing()
     assert [(rule.name, rule.route) for rule in routing.rules] == [
         ("short_of_money", "default"),
         ("asked_for_best", "best"),
@@ -42,7 +42,7 @@ def test_two_routes_in_the_configuration_turn_it_on_and_its_price_weight_decides
     for price_weight, route in ((0.0, "strong"), (2.0, "default")):
         path = tmp_path / f"{route}.toml"
         turned_on = shipped.replace("routes = []", 'routes = ["default", "strong"]')
-        path.write_text(turned_on.replace("price_weight = 0.1 ", f"price_weight = {price_weight} "))
-        routing = load(ENVIRONMENT | {"ROWCALL_CONFIG": str(path)}).routing(read_predictor())
+        path.write_text(turned_on.replace("# price_weight = 0.1 ", f"price_weight = {price_weight} "))
+        routing = load(ENVIRONMENT | {"ROWCALL_CONFIG": str(path)}).read_routing()
         chosen = choose_route(Traits("answer", "What is the integral of x?", 9), routing, vector)
         assert (chosen.route, chosen.reason) == (route, "classifier")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from worker.cli import asking, embedded, evaluating, operating, projecting, services
+from worker.cli import asking, calibrating, embedded, evaluating, operating, projecting, services
 from worker.cli.automating import automation
 from worker.cli.ending import ExitCode, complain
 from worker.cli.exampling import examples
@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
         operating.cancel,
         operating.prune,
         evaluating.evaluate,
+        calibrating.calibrate,
         services.fallback_drill,
     ),
 }

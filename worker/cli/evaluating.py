@@ -17,7 +17,9 @@ def evaluate(
     *,
     variant: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME:KEY=VALUE,…", help="changes to rowcall.toml, or quality=best; may be repeated"),
+        typer.Option(
+            metavar="NAME:KEY=VALUE,…", help="changes to rowcall.toml, quality=best, or route=NAME; may be repeated"
+        ),
     ] = None,
     baseline: Annotated[str, typer.Option(help="the variant that the others are compared with")] = "",
     kind: Annotated[str, typer.Option(help="the job")] = "answer",
@@ -36,15 +38,16 @@ def evaluate(
     questions become rows of the user who asks, and cost what they cost.
     """
     from worker.evaluating import EvaluationError, Plan, read_items, read_variant
+    from worker.evaluation_run import configured
     from worker.evaluation_show import show_evaluation
-    from worker.settings import ConfigurationError, load
+    from worker.settings import ConfigurationError
 
     try:
         items = read_items(questions)
         variants = [read_variant(text) for text in variant or ("best:quality=best", "as-configured")]
         environ = chosen_project(state).environ
         for each in variants:
-            load(environ, each.overrides)
+            configured(environ, each)
     except EvaluationError as error:
         fail(str(error), ExitCode.USAGE)
     except ConfigurationError as error:
