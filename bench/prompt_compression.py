@@ -255,7 +255,10 @@ def _goal(name: str, found: NDArray[np.float64]) -> Goal:
 
 
 def _speed() -> Goal:
-    """Processor time of cutting 10,000 tokens to a quarter, counting them included, after one round to warm up."""
+    """Processor time of cutting 10,000 tokens to a quarter, after one round to warm up.
+
+    Units are counted in it; the counts of whole chunks are known from when they were ingested, as in a worker.
+    """
     question, *others = _nq(DATA)
     passages: list[Ranked] = []
     for number, (title, text) in enumerate(passage for other in others for passage in other.passages):

@@ -1,4 +1,4 @@
-"""Where sentences end, by rules: punctuation, space, and what follows. For prose with Latin or CJK stops."""
+"""Where sentences end, by rules: punctuation, space, what follows; never in inline code. For Latin and CJK stops."""
 
 import re
 
@@ -8,12 +8,14 @@ _STOP = re.compile(
       (?<![.!?\u2026])[.!?\u2026]++["'\u201d\u2019)\]*_`]*+\s++
     | [\u3002\uff01\uff1f]++["\u201d\u2019\uff09\u300d\u300f]*+\s*+   # CJK: no space needed
     | \n[ \t]*+\n\s*+
+    | (`++)(?:[^`\n]|\n(?![ \t]*\n))++\1   # code: no sentence ends in it
     """,
     re.VERBOSE,
 )
+# A single letter is one as in "J. Smith" and "p. 3", but not a unit as in "15 s.".
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|al|approx|incl|resp|figs?|eq|sec|ch|vol|pp|dr|mrs?|ms|prof|st|jr|sr|inc|ltd|corp|dept"
-    r"|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|u\.s|u\.k)|\b[A-Za-z])\.$",
+    r"|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|u\.s|u\.k)|(?-i:\b[A-Z]|(?<!\d\s)\b[a-z]))\.$",
     re.IGNORECASE,
 )
 _LONGEST_ABBREVIATION = 8
@@ -31,6 +33,8 @@ def sentence_spans(text: str) -> tuple[tuple[int, int], ...]:
 
 def _ends_sentence(text: str, stop: re.Match[str]) -> bool:
     mark = stop.group()
+    if mark[0] == "`":
+        return False
     if mark[0] != ".":
         return mark[0] not in "!?…" or not text[stop.end() : stop.end() + 1].islower()
     if text[stop.end() : stop.end() + 1].islower():

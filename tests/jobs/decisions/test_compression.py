@@ -72,3 +72,26 @@ def test_a_passage_about_what_the_best_sentence_names_is_kept() -> None:
     ]
     kept = compress(found, "Where was the inventor of the lease born?", budget_tokens=16, count_tokens=count_words)
     assert [p.text for p in kept] == ["The lease was invented by Ada Moss.", "She was born in Riga in 1901."]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 120))
+def test_numbers_negations_and_code_are_kept_or_left_out_with_all_of_their_unit(picks: list[int], budget: int) -> None:
+    forms = (
+        "Row {n} is not 3.5 s old, e.g. in `wait_s. Then` or so.",
+        "Nobody waits {n} s.",
+        "It took 1,00{n}.75 USD, cf. Dr. Moss!",
+        "\n\n```sql\nselect {n};\n\n-- not 2. Or 3.\n```\n\n",
+        "\n\n- item {n} never ends. Not even at 2.10.3.\n\n",
+        "\n\n| a | b |\n|---|---|\n| no. {n} | not 1.5. Ever |\n\n",
+    )
+    units = [forms[pick].format(n=place) for place, pick in enumerate(picks)]
+    kept = compress([ranked(1, " ".join(units))], "wait", budget_tokens=budget, count_tokens=count_words)
+    left = "".join(without_blanks(passage.text) for passage in kept)
+    for unit in sorted(map(without_blanks, units), key=len, reverse=True):
+        left = left.replace(unit, "", 1)
+    assert not left
+
+
+def without_blanks(text: str) -> str:
+    return "".join(text.split())

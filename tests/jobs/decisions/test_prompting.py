@@ -94,6 +94,27 @@ def test_two_questions_share_every_byte_before_what_was_found_for_them(
     assert first.messages[0].content == TEMPLATE.text
 
 
+@given(tagged, st.lists(tagged, max_size=3), st.lists(tagged, max_size=4), st.integers(0, 60))
+def test_no_question_passage_history_or_budget_changes_a_byte_of_what_stands_first(
+    question: str, found: list[str], history: list[str], budget: int
+) -> None:
+    examples = [Exchange("sample?", "sample!"), Exchange("<question>", "")]
+
+    def first(question: str, found: list[str], history: list[str], budget: int) -> tuple[Message, ...]:
+        built = build_prompt(
+            TEMPLATE,
+            question,
+            [passage(n, text) for n, text in enumerate(found)],
+            history=[Message("user", turn) for turn in history],
+            examples=examples,
+            count_tokens=count_words,
+            history_tokens=budget,
+        )
+        return built.messages[: 1 + 2 * len(examples)]
+
+    assert first(question, found, history, budget) == first("", [], [], 800)
+
+
 turns = st.builds(Message, st.sampled_from(("user", "assistant")), st.text(alphabet="ab. ", max_size=80))
 
 

@@ -30,6 +30,24 @@ def test_a_stop_ends_a_sentence_but_an_abbreviation_does_not() -> None:
     ]
 
 
+def test_a_unit_behind_a_number_ends_a_sentence_but_an_initial_does_not() -> None:
+    assert split("A lease takes 15 s. It is short. In 1901 E. Moss was born. See p. 3 of it.") == [
+        "A lease takes 15 s.",
+        "It is short.",
+        "In 1901 E. Moss was born.",
+        "See p. 3 of it.",
+    ]
+
+
+def test_no_sentence_ends_inside_code() -> None:
+    assert split("Set `a. B` or ``c! D``. Then `e`. Stray ` tick.\n\nNext `one.") == [
+        "Set `a. B` or ``c! D``.",
+        "Then `e`.",
+        "Stray ` tick.",
+        "Next `one.",
+    ]
+
+
 def test_a_blank_line_ends_a_sentence_and_so_do_chinese_stops() -> None:
     assert split("no stop here\n\nnext 你好。世界！") == ["no stop here", "next 你好。", "世界！"]
 
