@@ -153,7 +153,14 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         route = routes["default"]
         opens = {"answer": Opening("embed", embedding_model), "complete": route.opening("complete")}
         policy = Policy(**configuration.retries.model_dump())
-        rows = SupabaseRows(database, worker=name, lease_s=lease_s, opens=opens, max_losses=policy.max_losses)
+        rows = SupabaseRows(
+            database,
+            worker=name,
+            lease_s=lease_s,
+            opens=opens,
+            max_losses=policy.max_losses,
+            uncached=metrics.answer_uncached,
+        )
         stack.push_async_callback(rows.close)
         knowledge = SupabaseKnowledge(database, embedding_model=embedding_model)
         examples = SupabaseExamples(database, embedding_model=embedding_model)

@@ -97,6 +97,7 @@ class Metrics:
         self._running = self._gauge("queue_running", "Hints that run, in the fleet", "lane")
         self._work_s = self._gauge("queue_work_seconds", "Work that waits: hints times the mean time of one", "lane")
         self._scheduled = self._gauge("queue_scheduled", "Hints that wait for a later moment")
+        self._uncached = self._counter("answers_uncached", "Answers that could not be kept in the cache")
         self._refusals = self._counter("webhooks_refused", "Webhook requests that were refused", "code")
 
     def attempt_ended(
@@ -146,6 +147,9 @@ class Metrics:
             self._oldest_s.labels(lane.lane).set(lane.oldest_s)
             self._running.labels(lane.lane).set(lane.running)
             self._work_s.labels(lane.lane).set(lane.work_s)
+
+    def answer_uncached(self) -> None:
+        self._uncached.inc()
 
     def webhook_refused(self, code: str) -> None:
         self._refusals.labels(code).inc()

@@ -217,6 +217,29 @@ def test_what_did_not_end_well_is_not_cached(sql: Session) -> None:
     assert sql.value("select count(*) from rowcall.answer_cache where tenant = %s", user.id) == 0
 
 
+def test_an_entry_that_cannot_be_kept_is_told_and_leaves_its_answer_and_the_other_entries(sql: Session) -> None:
+    user = sql.new_user()
+    chunks = chunk_ids(sql, document(sql, user, "one"))
+    good, bad = running(sql, user), running(sql, user)
+    entry = {"scope": SCOPE, "question": "?", "embedding_model": MODEL, "chunk_ids": chunks, "seen_chunk_ids": chunks}
+    results = [
+        {"id": id, "attempt": 1, "status": "succeeded", "answer": "since", "reusable": entry | own}
+        for id, own in (
+            (good, {"question_key": "good", "embedding": vector(1), "ttl_s": 60, "stale_s": 60}),
+            (bad, {"question_key": "bad", "embedding": "[1,2]", "ttl_s": 60, "stale_s": 60}),
+        )
+    ]
+    told = sql.all("select * from rowcall.finish_generations_v3(%s::jsonb[])", [jsonb(result) for result in results])
+    assert all(row["accepted"] and row["problem"] is None for row in told)
+    uncached = {str(row["id"]): row["uncached"] for row in told}
+    assert uncached[good] is None
+    assert "expected 384 dimensions" in uncached[bad]
+    assert sql.column("select question_key from rowcall.answer_cache where generation_id is not null") == ["good"]
+    assert sql.column("select distinct status from rowcall.generations where id::text = any (%s)", [good, bad]) == [
+        "succeeded"
+    ]
+
+
 def everything(sql: Session) -> list[int]:
     tables = ("answer_cache", "generations", "calls", "documents", "chunks")
     return [sql.value(f"select count(*) from rowcall.{table}") for table in tables]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+import structlog
+
 from jobs.decisions.falling_back import Failure
 from jobs.decisions.pricing import over_budget
 from jobs.errors import AttemptLost, JobError, Retryable
@@ -17,6 +19,8 @@ from worker.adapters.persisting import PERSISTENT, Persistence
 from worker.batching import Batcher
 from worker.ports import Canceled, Checkpoint, Closing, Due, Ended, Hint, Lease, Poisoned, Requeued, Unsettleable
 from worker.settling import Policy
+
+log = structlog.get_logger()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,13 +60,16 @@ class SupabaseRows:
         max_losses: int = DEFAULT.max_losses,
         intervals: Intervals = Intervals(),
         persistence: Persistence = PERSISTENT,
+        uncached: Callable[[], None] = lambda: None,
     ) -> None:
+        """`uncached` is called for each answer that stands in its row and could not be kept in the cache."""
         self._database = database
         self._worker = worker
         self._lease_s = lease_s
         self._max_losses = max_losses
         self._opens = [{"kind": kind, **write_backs.opening(opening)} for kind, opening in opens.items()]
         self._persistence = persistence
+        self._uncached = uncached
         self._claiming = replace(persistence, give_up_after_s=min(CLAIM_FOR_S, persistence.give_up_after_s))
         self._held: set[Key] = set()
         self._under_way: set[asyncio.Future[None]] = set()  # claims whose answer is not known yet
@@ -272,9 +279,17 @@ class SupabaseRows:
 
     async def _finish(self, rows: Sequence[write_backs.Row]) -> list[bool | Retryable | Unsettleable]:
         first = {key_of(row): row for row in reversed(rows)}  # the same attempt twice: the first is written
-        answers = await self._database.call("finish_generations_v2", {"results": list(first.values())})
+        answers = await self._database.call("finish_generations_v3", {"results": list(first.values())})
+        self._tell_uncached(answers)
         outcome_of = {key_of(answer): outcome(answer) for answer in answers}
         return [outcome_of.get(key_of(row), False) if row is first[key_of(row)] else False for row in rows]
+
+    def _tell_uncached(self, answers: Sequence[Mapping[str, Any]]) -> None:
+        for answer in answers:
+            if answer["uncached"] is not None:
+                problem = write_backs.described(answer["uncached"])
+                log.warning("answer.uncached", id=answer["id"], attempt=answer["attempt"], problem=problem)
+                self._uncached()
 
     def _requeue(self, function: str, argument: str) -> Callable[[Sequence[write_backs.Row]], Awaitable[list[bool]]]:
         async def requeue(rows: Sequence[write_backs.Row]) -> list[bool]:

@@ -1,7 +1,7 @@
 """What a contract needs beside the port that it tests: rows to begin with, time that passes, a look at the result."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -217,6 +217,7 @@ class SupabaseGround:
         opens: Mapping[str, Opening] = OPENS,
         intervals: Intervals = QUICK,
         persistence: Persistence = PERSISTENT,
+        uncached: Callable[[], None] = lambda: None,
     ) -> SupabaseRows:
         return SupabaseRows(
             self.database,
@@ -225,6 +226,7 @@ class SupabaseGround:
             opens=opens,
             intervals=intervals,
             persistence=persistence,
+            uncached=uncached,
         )
 
     def knowledge(self, model: ModelName = MODEL) -> Knowledge:
