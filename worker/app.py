@@ -104,6 +104,8 @@ async def run_worker(settings: Settings) -> None:
             hearing = asyncio.create_task(hear_cancels(m.redis, m.leases.look_at))
             sweeping = asyncio.create_task(m.sweeper.run(stop))
             looking = asyncio.create_task(warn_of_other_models(m.knowledge.embedding_models, settings.embedding.model))
+            if routes := settings.routes_without_cache:
+                log.warning("cache.off", routes=list(routes))
             log.info("worker.started", name=m.name, concurrency=section.concurrency)
             try:
                 await hints.work(stop)

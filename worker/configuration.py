@@ -170,6 +170,9 @@ class FallbackSection(Section):
     """Who is asked when the route of this name fails: names of `[routes]`, in this order, one list a cause; or
     `cache`, an answer that was given before to the same question, stale ones included.
 
+    A route has its own chains, and a rule picks the route: so who goes first, another model or the cache, may differ by
+    kind, tag or size of a question (docs/operating.md has an example). `cache` is passed over while `[cache]` is off.
+
     Nobody goes on with another model's text: after its first text an error ends the attempt, and the next one begins
     with the next route.
     """

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from jobs.decisions.caching import Caching
-from jobs.decisions.falling_back import NO_CHAINS, Chains
+from jobs.decisions.falling_back import CACHE, NO_CHAINS, Chains
 from jobs.decisions.pricing import Price, most_usd
 from jobs.decisions.prompting import HISTORY_TOKENS
 from jobs.decisions.routing import Classifier, Routing, Rule
@@ -136,6 +136,14 @@ class Settings(Section):
     @property
     def weights_path(self) -> Path:
         return self.folder / self.configuration.classifier.weights
+
+    @property
+    def routes_without_cache(self) -> tuple[str, ...]:
+        """Those that name `cache` in a chain although no answer is kept: it is passed over."""
+        if self.caching.mode != "off":
+            return ()
+        fallbacks = self.configuration.fallbacks.items()
+        return tuple(name for name, section in fallbacks if any(CACHE in chain for chain in section.chains.values()))
 
     @property
     def caching(self) -> Caching:

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.decisions.falling_back import Failure, next_routes
+from jobs.decisions.routing import Traits, choose_route
 from jobs.ports import ModelName
 from worker.settings import ConfigurationError, load
 
@@ -30,6 +32,33 @@ def test_the_local_model_answers_and_embeds_unless_answers_are_live() -> None:
     assert live.route("default").model.provider == "openai"
     assert offline.embedding == live.embedding
     assert live.embedding.model == "all-MiniLM-L6-v2"
+
+
+HOW_TO = {
+    "cache": {"mode": "exact"},
+    "routes": {
+        "how_to": {"provider": "openai", "model": "m", "max_output_tokens": 9, "context_budget_tokens": 100},
+    },
+    "fallbacks": {"how_to": {"errors": ["cache", "strong"]}, "default": {"errors": ["strong", "cache"]}},
+    "rules": {"how_to": {"route": "how_to", "tags": ["how-to"]}},
+}
+
+
+def test_each_type_of_question_has_its_own_order_of_cache_and_models() -> None:
+    settings = load(ENVIRONMENT, HOW_TO)
+    orders = {}
+    for tag in ("how-to", "price"):
+        traits = Traits("answer", "?", 1, tags=frozenset({tag}))
+        route = settings.route(choose_route(traits, settings.read_routing()).route)
+        orders[tag] = next_routes(route.name, route.chains, [Failure(route.name, "model.unavailable")])
+    assert orders == {"how-to": ("cache", "strong"), "price": ("strong", "cache")}
+
+
+def test_chains_that_name_a_cache_which_keeps_nothing_are_told() -> None:
+    assert load(ENVIRONMENT, HOW_TO).routes_without_cache == ()
+    off = load(ENVIRONMENT, HOW_TO | {"cache": {"mode": "off"}})
+    assert sorted(off.routes_without_cache) == ["default", "how_to"]
+    assert load(ENVIRONMENT).routes_without_cache == ()
 
 
 def test_two_webhook_secrets_are_valid_while_they_are_rotated() -> None:
