@@ -9,7 +9,8 @@ from jobs.decisions.compression import compress
 from jobs.decisions.examples import choose_examples
 from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
-from jobs.ports import Finished, Opening, Work, World
+from jobs.embedding import embed
+from jobs.ports import Finished, Work, World
 from jobs.questions import Question
 from jobs.reranking import best_passages
 from jobs.reusing import Reusing
@@ -26,11 +27,7 @@ EXAMPLE_TOKENS = 400  # of those together
 async def answer(work: Work, world: World) -> Finished:
     """An answer from the owner's documents, streamed while it is written, with at most 5 citations."""
     question = Question.of(work)
-
-    async with world.ledger.call(Opening("embed", world.embedder.name), opened=work.first_call_id) as call:
-        embedded = await world.embedder.embed([question.searched], call.id)
-        call.used(embedded.usage)
-
+    embedded = await embed([question.searched], world, opened=work.first_call_id)
     chosen = chosen_route(work, question.text, world, history=question.history, embedding=embedded.vectors[0])
     reusing = Reusing.of(work, question, chosen.route, world)
     context = await world.knowledge.context(

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from jobs.decisions.chunking import Chunk, chunk, embedding_text
 from jobs.decisions.reading import find_title, to_markdown
+from jobs.embedding import embed
 from jobs.errors import Permanent
-from jobs.ports import Embedding, Finished, Json, NewChunk, Opening, Work, World
+from jobs.ports import Embedding, Finished, Json, NewChunk, Work, World
 
 PAGE = 64  # chunks that are embedded and written together
 
@@ -39,10 +40,7 @@ async def ingest(work: Work, world: World) -> Finished:
 async def _embed(texts: Sequence[str], world: World) -> Sequence[Embedding]:
     if not texts:
         return ()
-    async with world.ledger.call(Opening("embed", world.embedder.name)) as call:
-        embedded = await world.embedder.embed(texts, call.id)
-        call.used(embedded.usage)
-    return tuple(embedded.vectors)
+    return tuple((await embed(texts, world)).vectors)
 
 
 def _numbered(chunks: Sequence[Chunk], metadata: Json) -> tuple[NewChunk, ...]:

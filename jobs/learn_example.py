@@ -1,6 +1,7 @@
 """An example → its question's vector, by which questions like it find it."""
 
-from jobs.ports import Finished, Opening, Work, World
+from jobs.embedding import embed
+from jobs.ports import Finished, Work, World
 
 
 async def learn_example(work: Work, world: World) -> Finished:
@@ -8,7 +9,5 @@ async def learn_example(work: Work, world: World) -> Finished:
     question = await world.examples.question(work)
     if question is None:
         return Finished(output={"learned": False})
-    async with world.ledger.call(Opening("embed", world.embedder.name)) as call:
-        embedded = await world.embedder.embed([question], call.id)
-        call.used(embedded.usage)
+    embedded = await embed([question], world)
     return Finished(output={"learned": await world.examples.learn(work, embedded.vectors[0])})

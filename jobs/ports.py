@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jobs.decisions.caching import OFF, CachedAnswer, Caching
 from jobs.decisions.falling_back import NO_CHAINS, Chains, Failure
 from jobs.decisions.fusion import Candidate
+from jobs.decisions.pricing import Price
 from jobs.decisions.prompting import Message, Template
 from jobs.decisions.routing import Routing
 
@@ -362,6 +363,7 @@ class World:
     prompts: Mapping[str, Template]  # by file name without its ending
     caching: Caching = OFF
     reranker: Reranker | None = None
+    embedding_price: Price | None = None  # None: it is unknown, and no budget can forbid an embedding
 
 
 Job = Callable[[Work, World], Awaitable[Finished]]

@@ -17,6 +17,7 @@ import structlog
 
 import jobs
 from jobs.decisions.breaking import Breaking
+from jobs.decisions.pricing import most_usd
 from jobs.decisions.prompting import Template
 from jobs.decisions.routing import DEFAULT_ROUTING
 from jobs.errors import JobError
@@ -70,6 +71,7 @@ def read_jobs() -> Mapping[str, Job]:
 
 
 JOBS = read_jobs()
+QUESTION_TOKENS = 8192  # as much as OpenAI's embedding models take at once: the claim has not read the question
 TURN_S = 5.0  # of the sweeper, before another process takes it
 PROMPTS = Path(__file__).parents[1] / "jobs" / "prompts"
 
@@ -153,7 +155,9 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
         routes = settings.as_routes()
         route = routes["default"]
-        opens = {"answer": Opening("embed", embedding_model), "complete": route.opening("complete")}
+        most = most_usd(settings.embedding_price, tokens_in=QUESTION_TOKENS, tokens_out=0)
+        embedding = Opening("embed", embedding_model, reserved_usd=most)
+        opens = {"answer": embedding, "complete": route.opening("complete")}
         policy = Policy(**configuration.retries.model_dump())
         rows = SupabaseRows(
             database,
@@ -188,6 +192,7 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
                 prompts,
                 settings.caching,
                 reranker,
+                settings.embedding_price,
             )
 
         executor = Executor(

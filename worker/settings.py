@@ -163,6 +163,10 @@ class Settings(Section):
         return prices
 
     @property
+    def embedding_price(self) -> Price | None:
+        return self.prices.get(ModelName(self.embedding.provider, self.embedding.model))
+
+    @property
     def limits(self) -> dict[ModelName, PerMinute]:
         return {
             ModelName(*name.split("/", 1)): PerMinute(limit.requests_per_min, limit.tokens_per_min)

@@ -1,5 +1,6 @@
 """What a call costs. Prices are configuration, with the day they were read; an unknown price is None, never 0."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jobs.errors import Refused
@@ -30,6 +31,11 @@ def cost_usd(price: Price | None, *, tokens_in: int, tokens_cached: int, tokens_
 def most_usd(price: Price | None, *, tokens_in: int, tokens_out: int) -> float | None:
     """What a call costs that sends and receives so many tokens, none of them cached: its reservation."""
     return cost_usd(price, tokens_in=tokens_in, tokens_cached=0, tokens_out=tokens_out)
+
+
+def most_tokens(texts: Iterable[str]) -> int:
+    """What texts have at most, whichever model counts: a vocabulary over bytes makes no more than one of each."""
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def over_budget() -> Refused:

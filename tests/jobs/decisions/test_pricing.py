@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.decisions.pricing import Price, cost_usd
+from jobs.decisions.pricing import Price, cost_usd, most_tokens, most_usd
+from worker.adapters.tokens import count_tokens
 
 tokens = st.integers(0, 10**7)
 usd = st.floats(0, 100)
@@ -18,6 +19,16 @@ def test_a_cached_prompt_never_costs_more_where_cached_tokens_are_cheaper(
     assert cold is not None
     assert warm is not None
     assert warm <= cold + 1e-9
+
+
+@given(st.lists(st.text(), max_size=5), usd)
+def test_texts_never_cost_more_than_was_reserved_for_them(texts: list[str], usd_in: float) -> None:
+    price = Price(usd_in, usd_in, 0.0)
+    most = most_usd(price, tokens_in=most_tokens(texts), tokens_out=0)
+    used = cost_usd(price, tokens_in=sum(map(count_tokens, texts)), tokens_cached=0, tokens_out=0)
+    assert most is not None
+    assert used is not None
+    assert used <= most
 
 
 def test_an_unknown_price_is_no_price() -> None:

@@ -1,0 +1,53 @@
+"""An embedding is reserved from the tenant's budget before it is made, and settled with what it used."""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.decisions.pricing import Price
+from jobs.embedding import embed
+from jobs.errors import Refused
+from jobs.ingest import PAGE, ingest
+from jobs.ports import Document, Opening
+from tests.jobs.attempts import claimed
+from worker.adapters.memory import HashEmbedder, MemoryKnowledge
+
+DEAR = Price(1_000_000.0, 1_000_000.0, 0.0)  # a dollar a token; the tenant has 10 a day
+QUESTION = {"input": {"question": "?"}, "user_id": "owner"}
+
+
+async def test_what_an_embedding_may_cost_is_taken_from_the_budget_while_it_is_made() -> None:
+    _, world, ledger = await claimed(QUESTION, embedding_price=DEAR)
+    await embed(["six by"], world)
+    async with ledger.call(Opening("other", world.embedder.name, reserved_usd=4.0)):  # six were reserved, and stay so
+        with pytest.raises(Refused, match="usd_per_tenant_and_day"):
+            await embed(["1"], world)
+
+
+async def test_an_embedding_that_is_too_dear_is_not_made() -> None:
+    embedder = HashEmbedder()
+    _, world, ledger = await claimed(QUESTION, embedding_price=DEAR, embedder=embedder)
+    with pytest.raises(Refused):
+        await embed(["eleven byte"], world)
+    assert (embedder.texts, ledger.closings) == ([], [])
+
+
+async def test_an_unknown_price_forbids_nothing_and_a_call_that_is_open_is_used() -> None:
+    _, world, ledger = await claimed(QUESTION)
+    opened = "the claim's"
+    assert (await embed(["a text of more than ten bytes"], world, opened=opened)).vectors.shape == (1, 384)
+    assert [call.id for call in ledger.closings] == [opened]
+
+
+async def test_a_document_that_is_too_dear_keeps_the_pages_before() -> None:
+    content = "\n\n".join(f"# Heading {n}\n\n{'word ' * 100}" for n in range(2 * PAGE))
+    work, world, ledger = await claimed({"kind": "ingest", "input": {"document_id": "d"}, "user_id": "owner"})
+    assert isinstance(world.knowledge, MemoryKnowledge)
+    database = world.knowledge.database
+    database.add_document(Document("d", "Title", None, "text/markdown", content, {}, 1, ()), user_id="owner")
+    usd_per_token = 10.0 / (0.75 * len(content))  # so the budget is not enough for all of them
+    with pytest.raises(Refused):
+        await ingest(work, replace(world, embedding_price=Price(usd_per_token * 1e6, 0.0, 0.0)))
+    pages = len(ledger.closings)
+    assert pages > 0
+    assert len(database.chunks) == pages * PAGE
