@@ -10,6 +10,7 @@ from jobs.decisions.examples import choose_examples
 from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
 from jobs.embedding import embed
+from jobs.noting import noted
 from jobs.ports import Finished, Work, World
 from jobs.questions import Question
 from jobs.reranking import best_passages
@@ -74,6 +75,7 @@ async def answer(work: Work, world: World) -> Finished:
         route_reason=f"cache:{reused.how}" if reused else chosen.reason,
         prompt_version=prompt.version,
         reusable=reusing.entry(completion, context, passages, embedded.vectors[0], cites=bool(citations)),
+        noted=noted(context, ranked, passages),
     )
 
 

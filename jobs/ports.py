@@ -73,6 +73,7 @@ class Finished:
     prompt_version: str | None = None
     needs_review: bool = False
     reusable: Reusable | None = None
+    noted: Mapping[str, int] = field(default_factory=dict)  # for the line that ends the attempt: numbers, no text
 
 
 @dataclass(frozen=True, slots=True)

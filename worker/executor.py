@@ -241,7 +241,8 @@ class Executor:
                 route=cause.route,
                 route_reason=cause.route_reason,
                 variant=cause.variant,
-                **fields,
+                prompt_version=cause.prompt_version,
+                **{**cause.noted, **fields},
             )
         elif isinstance(cause, JobError | Lost | Stopped):
             log.warning("attempt.finished", code=getattr(cause, "code", None), **fields)

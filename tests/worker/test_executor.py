@@ -140,7 +140,8 @@ async def test_the_line_of_an_attempt_says_why_its_route_was_chosen_and_which_ca
             async with ledger.call(Opening("answer", MODEL, "default")):
                 raise Retryable("model.rate_limited", "later")
         await call(ledger)
-        return Finished(answer="forty-two", route="strong", route_reason="rule:long")
+        noted = {"candidates": 7, "calls": 99}
+        return Finished(answer="42", route="strong", route_reason="rule:long", prompt_version="answer@1", noted=noted)
 
     m = machine(answer)
     with capture_logs() as logs:
@@ -148,6 +149,7 @@ async def test_the_line_of_an_attempt_says_why_its_route_was_chosen_and_which_ca
     line = next(entry for entry in logs if entry["event"] == "attempt.finished")
     assert (line["route"], line["route_reason"], line["calls"]) == ("strong", "rule:long", 2)
     assert line["failed_calls"] == ["default: model.rate_limited"]
+    assert (line["prompt_version"], line["candidates"]) == ("answer@1", 7)
 
 
 @pytest.mark.parametrize(
