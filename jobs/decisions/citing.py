@@ -34,13 +34,19 @@ def cite(answer: str, passages: Sequence[Passage]) -> tuple[Citation, ...]:
 
     Markers are `[1]`, `[1, 3]`, `[2][4]`; numbers that name no passage, links and code are passed over.
     """
-    numbers = dict.fromkeys(number for number in _numbers(answer) if 1 <= number <= len(passages))
+    numbers = dict.fromkeys(number for number in cited_numbers(answer) if 1 <= number <= len(passages))
     return tuple(_citation(number, passages[number - 1]) for number in list(numbers)[:MAX_CITATIONS])
 
 
-def _numbers(answer: str) -> Iterator[int]:
-    for marker in _MARKER.finditer(_CODE.sub(" ", answer)):
+def cited_numbers(answer: str) -> Iterator[int]:
+    """The numbers of its markers, in their order, whether or not there are such passages."""
+    for marker in _MARKER.finditer(without_code(answer)):
         yield from (int(number) for number in re.findall(r"\d+", marker[1]))
+
+
+def without_code(text: str) -> str:
+    """The text with a space in place of each piece of code."""
+    return _CODE.sub(" ", text)
 
 
 def _citation(number: int, passage: Passage) -> Citation:
