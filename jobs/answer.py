@@ -61,7 +61,7 @@ async def answer(work: Work, world: World) -> Finished:
     if reuse := reusing.choose(context, passages):
         completion = await give_again(reuse, chosen.route, world, opened=context.call_id)
     else:
-        asked = Asked("answer", prompt.messages, question.max_output_tokens)
+        asked = Asked("answer", prompt.messages, question.max_output_tokens, passages=len(passages))
         standby = reusing.choose(context, passages, may_be_stale=True)
         completion = await complete_by(chosen.route, asked, work, world, opened=context.call_id, standby=standby)
 
@@ -72,7 +72,7 @@ async def answer(work: Work, world: World) -> Finished:
         output=_remarks(completion.warnings, other_model=context.other_model),
         citations=tuple(citations),
         route=completion.route,
-        route_reason=f"cache:{reused.how}" if reused else chosen.reason,
+        route_reason=completion.reason(chosen.reason),
         prompt_version=prompt.version,
         reusable=reusing.entry(completion, context, passages, embedded.vectors[0], cites=bool(citations)),
         noted=noted(context, ranked, passages),

@@ -17,6 +17,6 @@ async def complete(work: Work, world: World) -> Finished:
         answer=completion.text.strip(),
         output={"warnings": completion.warnings} if completion.warnings else None,
         route=completion.route,
-        route_reason=chosen.reason,
+        route_reason=completion.reason(chosen.reason),
         prompt_version=template.version,
     )

@@ -1,17 +1,22 @@
-"""What every job asks of a chat model: a text, from the first route that answers, or one that was given before."""
+"""What every job asks of a chat model: a text, from the first route that answers, or one that was given before.
+
+A route with a cascade is asked first; its answer is held back until it is checked, and where a check fails a stronger
+route answers in its place.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from jobs.decisions.caching import Reuse
+from jobs.decisions.checking import Answer, Cascade, Check, failed_checks
 from jobs.decisions.falling_back import CACHE, Failure, cause_of, next_routes, telling_error
 from jobs.decisions.prompting import Message
-from jobs.errors import JobError, Refused, Retryable
-from jobs.ports import Call, ChatRequest, Completed, Opening, Route, Work, World
+from jobs.errors import JobError, Permanent, Refused, Retryable
+from jobs.ports import AnswerStream, Call, ChatRequest, Completed, Opening, Route, Work, World
 
 log = structlog.get_logger()
 
@@ -23,6 +28,7 @@ class Asked:
     purpose: str  # as the ledger names it
     messages: tuple[Message, ...]
     max_output_tokens: int | None = None  # the asker's own limit; a route's holds as well
+    passages: int | None = None  # numbered in the prompt from 1, to be cited; None: there are none to cite
 
     def of(self, route: Route, left_s: float) -> ChatRequest:
         most = route.max_output_tokens
@@ -43,11 +49,21 @@ class Completion:
     meant_for: str  # the route that was chosen
     failures: tuple[Failure, ...] = ()
     reused: Reuse | None = None  # the text is this one's
+    failed_checks: tuple[Check, ...] = ()  # of the answer that was held back
+    unchecked: str | None = None  # the text is that answer all the same, and why
+
+    def reason(self, chosen: str) -> str:
+        """Why its route answered. `chosen`: why it was chosen; more is to be said of a text that is another's."""
+        if self.reused is not None:
+            return f"cache:{self.reused.how}"
+        return f"cascade:{'+'.join(self.failed_checks)}" if self.failed_checks and not self.unchecked else chosen
 
     @property
     def warnings(self) -> list[str]:
         """What the asker should know about the text."""
         warnings = ["answer.cut: the limit of output tokens was reached"] if self.ending.finish == "length" else []
+        if self.unchecked is not None:
+            warnings.append(f"cascade.unchecked: {', '.join(self.failed_checks)} failed, {self.unchecked}")
         failed = ", ".join(f"{failure.route} failed ({failure.code})" for failure in self.failures)
         if self.reused is not None:
             warnings.append(f"{self.reused.remark}, because {failed}" if failed else self.reused.remark)
@@ -69,24 +85,21 @@ async def complete_by(
     """The text of `first`, or of the first route in its chains that answers; passed on to the client while it comes.
 
     Once a client has seen text no other route goes on with it: the error ends the attempt, and the next attempt, for
-    which clients start anew, passes over the route that broke off. `opened` is the first call's ledger row, where it
-    has one already; each further call gets its own. `standby`: what `cache` stands for in a chain.
-    Raises what tells best what happens next, of all the errors.
+    which clients start anew, passes over the route that broke off. Of an answer that is held back they have seen none.
+    `opened` is the first call's ledger row, where it has one already; each further call gets its own. `standby`: what
+    `cache` stands for in a chain. Raises what tells best what happens next, of all the errors.
     """
-    failures, errors = _left_over(first, work, standby), list[JobError]()
+    failures, errors, cascade = _left_over(first, work, standby), list[JobError](), cascade_of(first, work)
     ends_s = _now_s() + first.chains.deadline_s
     while candidates := _askable(next_routes(first.name, first.chains, failures), standby, ends_s - _now_s()):
         name = await _admitted(candidates, world)
         if name == CACHE and standby is not None:
             return await give_again(standby, first, world, opened=opened, failures=failures)
-        route, texts = world.routes[name], list[str]()
+        route = world.routes[name]
+        text = _Text(world.stream, cascade.checks if cascade is not None and name == first.name else ())
         try:
-            async with world.ledger.call(route.opening(asked.purpose), opened=opened) as call:
-                ending = await _stream(asked.of(route, ends_s - _now_s()), call, texts, world)
-            await world.circuits.record(route.model.provider, None)
-            return Completion("".join(texts), ending, route.name, first.name, tuple(failures))
+            ending, failed = await _ask(route, asked, text, world, ends_s=ends_s, opened=opened)
         except JobError as error:
-            await world.circuits.record(route.model.provider, error.code)
             if (
                 isinstance(error, Refused) and cause_of(error.code) is None
             ):  # a budget: the row may still come to its answer
@@ -96,11 +109,56 @@ async def complete_by(
             failures.append(Failure(route.name, error.code))
             left = _askable(next_routes(first.name, first.chains, failures), standby, ends_s - _now_s())
             log.warning("route.failed", route=route.name, code=error.code, next=left[0] if left else None)
-            if texts:
+            if text.was_seen:
                 raise _for_the_next_attempt(error, left) from error
             errors.append(error)
             opened = None
+        else:
+            completion = Completion(text.whole, ending, name, first.name, tuple(failures), failed_checks=failed)
+            if cascade is not None and failed:
+                return await _escalated(completion, world.routes[cascade.to], asked, work, world, ends_s=ends_s)
+            await text.release()
+            return completion
     raise telling_error(errors)
+
+
+def cascade_of(route: Route, work: Work) -> Cascade | None:
+    """What checks the route's answer to this row. Only where the asker left it to us: who wants it fast would wait for
+    the whole answer, and perhaps for another; who wants the best has a route for it.
+    """
+    return route.cascade if work.options.get("quality", "auto") == "auto" else None
+
+
+async def _escalated(
+    held: Completion, to: Route, asked: Asked, work: Work, world: World, *, ends_s: float
+) -> Completion:
+    """What the stronger route answers; where it is not to be had, the answer that was held back, with a remark."""
+    why_not, text = await _why_not(to, work, world, left_s=ends_s - _now_s()), _Text(world.stream)
+    if why_not is None:
+        log.info("route.escalated", route=held.route, to=to.name, checks=list(held.failed_checks))
+        try:
+            ending, _ = await _ask(to, asked, text, world, ends_s=ends_s)
+        except (Retryable, Permanent, Refused) as error:
+            log.warning("route.failed", route=to.name, code=error.code, next=held.route)
+            if text.was_seen:
+                raise _for_the_next_attempt(error, [held.route]) from error
+            why_not = error.code
+        else:
+            return Completion(text.whole, ending, to.name, to.name, held.failures, failed_checks=held.failed_checks)
+    await world.stream.write(held.text)
+    return replace(held, unchecked=f"and {to.name} was not to be had ({why_not})")
+
+
+async def _why_not(to: Route, work: Work, world: World, *, left_s: float) -> str | None:
+    """What keeps the stronger route from being asked. One that broke off before is not tried again: this would go on
+    for as long as the row has tries, and each of them costs both answers.
+    """
+    for failure in work.broken_off:
+        if failure.route == to.name:
+            return failure.code
+    if left_s <= 0:
+        return "no time was left"
+    return None if await world.circuits.admits(to.model.provider) else "its provider is known to be down"
 
 
 async def give_again(
@@ -115,8 +173,53 @@ async def give_again(
     )
 
 
-async def _stream(request: ChatRequest, call: Call, texts: list[str], world: World) -> Completed:
-    """How the stream ended; its pieces are added to `texts` as they come."""
+@dataclass(slots=True)
+class _Text:
+    """The text of one call, on its way to the client; held back where there are checks that it must pass."""
+
+    stream: AnswerStream
+    checks: tuple[Check, ...] = ()
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def was_seen(self) -> bool:
+        return bool(self.pieces) and not self.checks
+
+    async def add(self, piece: str) -> None:
+        self.pieces.append(piece)
+        if not self.checks:
+            await self.stream.write(piece)
+
+    async def release(self) -> None:
+        if self.checks:
+            await self.stream.write(self.whole)
+
+
+async def _ask(
+    route: Route, asked: Asked, text: _Text, world: World, *, ends_s: float, opened: str | None = None
+) -> tuple[Completed, tuple[Check, ...]]:
+    """How the stream ended, and which checks its text failed. The circuit hears of it, and the ledger."""
+    try:
+        async with world.ledger.call(route.opening(asked.purpose), opened=opened) as call:
+            if text.checks:
+                call.held_back()
+            ending = await _stream(asked.of(route, ends_s - _now_s()), call, text, world)
+            failed = failed_checks(Answer(text.whole, ending.finish, asked.passages), text.checks)
+            if text.checks:
+                call.checked(failed)
+    except JobError as error:
+        await world.circuits.record(route.model.provider, error.code)
+        raise
+    await world.circuits.record(route.model.provider, None)
+    return ending, failed
+
+
+async def _stream(request: ChatRequest, call: Call, text: _Text, world: World) -> Completed:
+    """How the stream ended; its pieces are added to `text` as they come."""
     call.sends([message.content for message in request.messages])
     async with aclosing(world.model.stream(request, call.id)) as events:
         async for event in events:
@@ -125,8 +228,7 @@ async def _stream(request: ChatRequest, call: Call, texts: list[str], world: Wor
                     call.used(event.usage)
                 return event
             call.received(event.text)
-            texts.append(event.text)
-            await world.stream.write(event.text)
+            await text.add(event.text)
     raise Retryable("model.stream_cut", "the model's stream ended before it was complete")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.decisions.caching import OFF, CachedAnswer, Caching
+from jobs.decisions.checking import Cascade, Check
 from jobs.decisions.falling_back import NO_CHAINS, Chains, Failure
 from jobs.decisions.fusion import Candidate
 from jobs.decisions.pricing import Price
@@ -68,7 +69,7 @@ class Finished:
     output: Json | None = None
     citations: Sequence[Json] = ()
     route: str | None = None
-    route_reason: str | None = None  # why the row was meant for its route: rule:<name>, classifier or default
+    route_reason: str | None = None  # rule:<name>, classifier or default; cascade:<checks> that its cheap answer failed
     variant: str | None = None
     prompt_version: str | None = None
     needs_review: bool = False
@@ -296,6 +297,14 @@ class Call(Protocol):
         """Notes a piece of the answer, which arrived now."""
         ...
 
+    def held_back(self) -> None:
+        """Notes that clients see nothing of the answer before it is checked: if it breaks off, they have seen none."""
+        ...
+
+    def checked(self, failed: Sequence[Check]) -> None:
+        """Notes which checks the whole answer failed."""
+        ...
+
     def spared(self, cached: CachedAnswer) -> None:
         """Notes that the model was not asked: this answer was given again."""
         ...
@@ -342,6 +351,7 @@ class Route:
     total_timeout_s: float
     chains: Chains = NO_CHAINS
     reserved_usd: float | None = None  # the most that a call may cost; None: the model's price is unknown
+    cascade: Cascade | None = None  # its answer is checked before anybody sees it
 
     def opening(self, purpose: str) -> Opening:
         return Opening(purpose, self.model, self.name, self.reserved_usd)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.completions import Completion
+from jobs.completions import Completion, cascade_of
 from jobs.decisions.caching import Caching, Reuse, choose_reuse, question_key, scope_of
 from jobs.decisions.compression import Passage
 from jobs.ports import Context, Embedding, Reusable, Route, Work, World
@@ -30,6 +30,7 @@ class Reusing:
             route.context_budget_tokens,
             world.embedder.name.model,
             work.input.get("filter"),
+            *_beyond(route, work, world),
         )
         return cls(world.caching, question, scope_of(*asked) if shareable else None, world.embedder.name.model)
 
@@ -52,8 +53,13 @@ class Reusing:
         *,
         cites: bool,
     ) -> Reusable | None:
-        """What the answer leaves in the cache: only what the meant route wrote to its end, and with a citation."""
-        is_whole = completion.ending.finish == "stop" and completion.route == completion.meant_for
+        """What the answer leaves in the cache: only what the meant route wrote to its end, and with a citation.
+
+        An answer to which a cascade escalated is one: whoever asks this next would be asked for by the same cascade,
+        which the scope names. One that failed its checks and was given all the same is none: the next may do better.
+        """
+        is_meant = completion.route == completion.meant_for and completion.unchecked is None
+        is_whole = completion.ending.finish == "stop" and is_meant
         if self.scope is None or completion.reused is not None or not is_whole or not cites:
             return None
         return Reusable(
@@ -72,3 +78,16 @@ class Reusing:
     def _key(self, context: Context, passages: Sequence[Passage]) -> str:
         examples = [(example.question, example.answer) for example in context.examples]
         return question_key(self.scope or "", self.question.text, passages, examples)
+
+
+def _beyond(route: Route, work: Work, world: World) -> tuple[object, ...]:
+    """Who else may have written an answer of this scope: the stronger route of a cascade, and when it does.
+
+    So an answer of the stronger model is never given to whoever asked the cheap route alone (`quality` fast, or before
+    the cascade was turned on), nor the other way round. Where there is no cascade, scopes are what they always were.
+    """
+    cascade = cascade_of(route, work)
+    if cascade is None:
+        return ()
+    to = world.routes[cascade.to]
+    return ((to.name, to.model.provider, to.model.model, to.max_output_tokens), cascade.checks)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from jobs.decisions.checking import Check
 from jobs.decisions.falling_back import CACHE
 
 Positive = Annotated[float, Field(gt=0)]
@@ -194,6 +195,24 @@ class FallbackSection(Section):
         return {name: getattr(self, name) for name in ("errors", "context_too_long", "refusals", "limits")}
 
 
+class CascadeSection(Section):
+    """The answer of the route of this name is held back until it is whole and checked; where a check fails, `to` is
+    asked as well and answers in its place. For rows that leave the quality to you (`options.quality` auto).
+
+    Clients see nothing before the first answer is whole. Both calls stand in the ledger and share the deadline of
+    `[fallbacks]`. Where `to` fails, or the budget refuses it, the first answer is given with a warning.
+    """
+
+    to: Text = Field(description="a stronger route, a name of `[routes]`; its answer is streamed and not checked")
+    checks: tuple[Check, ...] = Field(
+        default=(),
+        description="of the first answer; empty: off. ending: cut off, empty, in mid-sentence, an open code fence, "
+        "broken JSON; citations: none, or of a passage that was not given; ignorance: it says that it does not know, "
+        "which is right where the passages do not hold the answer, so leave it out unless retrieval is good; "
+        "arithmetic: a calculation with a wrong result",
+    )
+
+
 class RuleSection(Section):
     """Which rows take a route. The rules are tried in the order of the file; all that one gives must hold."""
 
@@ -300,6 +319,7 @@ class Configuration(Section):
     reranker: RerankerSection = RerankerSection()
     routes: Mapping[str, RouteSection]
     fallbacks: Mapping[str, FallbackSection] = {}
+    cascades: Mapping[str, CascadeSection] = {}
     rules: Mapping[str, RuleSection] = {}
     classifier: ClassifierSection = ClassifierSection()
     cache: CacheSection = CacheSection()
@@ -323,6 +343,24 @@ class Configuration(Section):
             if provider not in self.providers:
                 known = ", ".join(sorted(self.providers))
                 raise ValueError(f"{place}.provider must be a name of [providers]: {known} (it is {provider!r})")
+        return self
+
+    @model_validator(mode="after")
+    def _cascades_lead_upwards(self) -> "Configuration":
+        for name, section in self.cascades.items():
+            if name not in self.routes:
+                raise ValueError(f"cascades.{name} must be a name of [routes]: {', '.join(self.routes)}")
+            others = [route for route in self.routes if route != name]
+            if section.to not in others:
+                raise ValueError(
+                    f"cascades.{name}.to must be another name of [routes]: {', '.join(others)} (it is {section.to!r})"
+                )
+        for name, section in self.cascades.items():
+            way = [name, section.to]
+            while way[-1] in self.cascades and way[-1] not in way[:-1]:
+                way.append(self.cascades[way[-1]].to)
+            if way[-1] in way[:-1]:
+                raise ValueError(f"cascades.{name}.to must not lead back (it does: {' → '.join(way)})")
         return self
 
     @model_validator(mode="after")

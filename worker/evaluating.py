@@ -1,6 +1,7 @@
 """Variants of the configuration, measured on a set of questions by the worker's own path."""
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,8 +14,10 @@ import numpy as np
 from jobs.decisions.pricing import Price, cost_usd
 from jobs.decisions.scoring import cites, contains, token_f1
 from jobs.decisions.statistics import ILLUSTRATION, Interval, Values, difference, paired, saving
+from worker.ports import Closing
 
 Row = Mapping[str, Any]
+_COMMA = re.compile(r",(?![^\[]*\])")  # not in a list
 QUALITY = "quality"  # in a variant: the row's options.quality
 ROUTE = "route"  # in a variant: takes every row, whatever the rules say; everything else is a key of rowcall.toml
 
@@ -116,7 +119,7 @@ def read_variant(text: str) -> Variant:
     overrides: dict[str, Any] = {}
     options: dict[str, Any] = {}
     route: str | None = None
-    for pair in filter(None, (pair.strip() for pair in given.split(","))):
+    for pair in filter(None, (pair.strip() for pair in _COMMA.split(given))):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key:
             raise EvaluationError(f"variant {name}: {pair!r} is not key=value")
@@ -129,15 +132,16 @@ def read_variant(text: str) -> Variant:
     return Variant(name.strip(), overrides, options, route)
 
 
-def measured(row: Row, item: Item, as_if: Mapping[str, Price] | None) -> Measured:
-    """What an ended row is worth. `as_if`: prices by route where the models that answered have none of their own."""
+def measured(row: Row, item: Item, as_if: Mapping[str, Price] | None, calls: Sequence[Closing] = ()) -> Measured:
+    """What an ended row is worth. `as_if`: prices by route where the models that answered have none of their own;
+    `calls`: what it took, where that is known, since a cascade asks two routes.
+    """
     answer, citations = row["answer"] or "", row["citations"] or ()
     answered = row["status"] == "succeeded"
     usd = row["cost_usd"]
     reused = _was_cached(row)
     if as_if is not None:
-        price = as_if.get(row["route"] or "")
-        usd = 0.0 if reused else _cost(row, price)
+        usd = 0.0 if reused else _cost(row, as_if, calls)
     return Measured(
         status=row["status"],
         f1=(token_f1(answer, item.answers) if answered else 0.0) if item.answers else None,
@@ -255,9 +259,17 @@ def _was_cached(row: Row) -> bool:
     return any(str(warning).startswith("answer.cached") for warning in output.get("warnings", ()))
 
 
-def _cost(row: Row, price: Price | None) -> float | None:
-    """As if no prompt had been cached: the local model plays one cache for all routes, which no provider has."""
-    return cost_usd(price, tokens_in=row["tokens_in"] or 0, tokens_cached=0, tokens_out=row["tokens_out"] or 0)
+def _cost(row: Row, prices: Mapping[str, Price], calls: Sequence[Closing]) -> float | None:
+    """As if no prompt had been cached: the local model plays one cache for all routes, which no provider has. A call
+    without a route, an embedding, is counted as if the row's route had made it.
+    """
+    used = [(c.route, c.tokens_in, c.tokens_out) for c in calls] or [(None, row["tokens_in"], row["tokens_out"])]
+    costs = [
+        cost_usd(prices.get(route or row["route"] or ""), tokens_in=sent or 0, tokens_cached=0, tokens_out=written or 0)
+        for route, sent, written in used
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 def _ms(start: str | None, end: str | None) -> float | None:

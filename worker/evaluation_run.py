@@ -1,7 +1,7 @@
 """Questions answered by workers of this process, one variant of the configuration after another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from jobs.decisions.pricing import Price
@@ -9,6 +9,7 @@ from jobs.ports import ModelName
 from worker.app import Machine, machine
 from worker.client import Rowcall
 from worker.evaluating import Item, Measured, Plan, Row, Variant, measured
+from worker.ports import Closing
 from worker.settings import Settings, load
 
 
@@ -28,14 +29,16 @@ async def run_variants(
         async with _working(chosen) as m:
             places = asyncio.Semaphore(plan.at_once)
 
-            async def ask(item: Item, m: Machine = m, variant: Variant = variant) -> Row:
+            async def ask(item: Item, m: Machine = m, variant: Variant = variant) -> tuple[Row, Sequence[Closing]]:
                 async with places:  # noqa: B023 - gathered before the next variant
-                    row = await _answered(rowcall, m, item, plan.kind, variant.options)
+                    answered = await _answered(rowcall, m, item, plan.kind, variant.options)
                     progress(variant.name)
-                    return row
+                    return answered
 
-            rows = await asyncio.gather(*(ask(item) for item in plan.items))
-        results[variant.name] = [measured(row, item, as_if) for row, item in zip(rows, plan.items, strict=True)]
+            answers = await asyncio.gather(*(ask(item) for item in plan.items))
+        results[variant.name] = [
+            measured(row, item, as_if, calls) for (row, calls), item in zip(answers, plan.items, strict=True)
+        ]
     return results
 
 
@@ -65,8 +68,12 @@ async def _working(settings: Settings) -> AsyncIterator[Machine]:
         yield m
 
 
-async def _answered(rowcall: Rowcall, m: Machine, item: Item, kind: str, options: Row) -> Row:
-    """The ended row. One that is to be retried later waits for its time in the queue, for whichever worker is there."""
+async def _answered(rowcall: Rowcall, m: Machine, item: Item, kind: str, options: Row) -> tuple[Row, Sequence[Closing]]:
+    """The ended row, and its calls as far as they are known here.
+
+    One that is to be retried later waits for its time in the queue, for whichever worker is there.
+    """
     work = await m.rows.begin(await rowcall.claims(), kind, item.input, options)
-    await m.executor.see_through(work)
-    return (await rowcall.wait_all([work.id]))[work.id]
+    calls = await m.executor.see_through(work)
+    row = (await rowcall.wait_all([work.id]))[work.id]
+    return row, calls if row["attempt"] == work.attempt else ()

@@ -95,13 +95,14 @@ class Executor:
             return
         await self.see_through(work)
 
-    async def see_through(self, work: Work) -> None:
-        """Sees an attempt that is ours to its end."""
+    async def see_through(self, work: Work) -> tuple[Closing, ...]:
+        """Sees an attempt that is ours to its end; the calls that it made."""
         with structlog.contextvars.bound_contextvars(kind=work.kind, id=work.id, attempt=work.attempt):
             attempt = self._begin(work)
             outcome = await self._perform(attempt)
             attempt.stream.abandon()
             await self._conclude(attempt, outcome)
+        return tuple(attempt.ledger.closings)
 
     def _begin(self, work: Work) -> Attempt:
         stream = AttemptStream(
@@ -233,6 +234,7 @@ class Executor:
             "tokens_out": sum(c.tokens_out or 0 for c in closings),
             "cost_usd": sum(costs) if costs else None,
             "reused": next((c.reused_id for c in closings if c.reused_id is not None), None),
+            "failed_checks": next((list(c.failed_checks) for c in closings if c.failed_checks is not None), None),
             "failed_calls": [f"{c.route or c.model.model}: {c.error_code}" for c in closings if c.status == "failed"],
         }
         if isinstance(cause, Finished):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from jobs.decisions.caching import CachedAnswer
+from jobs.decisions.checking import Check
 from jobs.decisions.pricing import Price, cost_usd
 from jobs.errors import JobError
 from jobs.ports import ModelName, Opening, Usage, Work
@@ -27,6 +28,8 @@ class OpenCall:
         self._sent: tuple[str, ...] = ()
         self._received: list[str] = []
         self._spared: CachedAnswer | None = None
+        self._is_held_back = False
+        self._failed_checks: tuple[Check, ...] | None = None
 
     def used(self, usage: Usage) -> None:
         self._usage = usage
@@ -42,6 +45,12 @@ class OpenCall:
     def spared(self, cached: CachedAnswer) -> None:
         self._spared = cached
 
+    def held_back(self) -> None:
+        self._is_held_back = True
+
+    def checked(self, failed: Sequence[Check]) -> None:
+        self._failed_checks = tuple(failed)
+
     def closed(self, error: BaseException | None, prices: Prices, count_tokens: CountTokens) -> Closing:
         if self._spared is not None and error is None:
             return self._closed_by(self._spared)
@@ -52,7 +61,7 @@ class OpenCall:
             model=model,
             route=self._opening.route,
             duration_ms=round(1000 * (self._monotonic_s() - self._began_s)),
-            first_token_ms=None if self._first_token_s is None else round(1000 * (self._first_token_s - self._began_s)),
+            first_token_ms=self._first_token_ms(has_failed=error is not None),
             tokens_in=None if usage is None else usage.tokens_in,
             tokens_cached=None if usage is None or self._usage is None else usage.tokens_cached,
             tokens_out=None if usage is None else usage.tokens_out,
@@ -67,7 +76,16 @@ class OpenCall:
             ),
             error_code=None if error is None else _code_of(error),
             is_estimated=usage is not None and self._usage is None,
+            failed_checks=self._failed_checks,
         )
+
+    def _first_token_ms(self, *, has_failed: bool) -> int | None:
+        """None also for a call that failed while its text was held back: a failed call with a first token is one whose
+        text clients have seen, so that the next attempt passes over its route.
+        """
+        if self._first_token_s is None or (has_failed and self._is_held_back):
+            return None
+        return round(1000 * (self._first_token_s - self._began_s))
 
     def _closed_by(self, cached: CachedAnswer) -> Closing:
         return Closing(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from jobs.decisions.checking import Check
 from jobs.ports import Finished, ModelName, Opening, Work
 from worker.settling import Error
 
@@ -141,6 +142,7 @@ class Closing:
     saved_tokens_in: int | None = None
     saved_tokens_out: int | None = None
     saved_usd: float | None = None
+    failed_checks: tuple[Check, ...] | None = None  # of a cascade; None: the answer was not checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,9 @@ def usage_report(lines: Sequence[Json], by: Sequence[str]) -> RenderableType:
     if reused := sum(line["reused"] for line in lines):
         saved = dollars(sum(line["saved_usd"] for line in lines), 0)
         notes.append(f"[dim]{reused:,} calls were spared by the cache: {saved} USD[/dim]")
+    if checked := sum(line["checked"] for line in lines):
+        escalated = sum(line["escalated"] for line in lines)
+        notes.append(f"[dim]{checked:,} answers were checked, {escalated:,} ({escalated / checked:.0%}) failed[/dim]")
     return Group(table, *notes)
 
 

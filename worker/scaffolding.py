@@ -27,7 +27,7 @@ async def {name}(work: Work, world: World) -> Finished:
     return Finished(
         answer=completion.text,
         route=completion.route,
-        route_reason=chosen.reason,
+        route_reason=completion.reason(chosen.reason),
         prompt_version=template.version,
     )
 '''

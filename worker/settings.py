@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from jobs.decisions.caching import Caching
+from jobs.decisions.checking import Cascade
 from jobs.decisions.falling_back import CACHE, NO_CHAINS, Chains
 from jobs.decisions.pricing import Price, most_usd
 from jobs.decisions.prompting import HISTORY_TOKENS
@@ -106,6 +107,7 @@ class Settings(Section):
     def route(self, name: str) -> Route:
         section = self.routes[name]
         fallbacks, model = self.configuration.fallbacks.get(name), ModelName(section.provider, section.model)
+        cascade = self.configuration.cascades.get(name)
         return Route(
             name=name,
             model=model,
@@ -119,6 +121,7 @@ class Settings(Section):
                 tokens_out=section.max_output_tokens,
             ),
             chains=NO_CHAINS if fallbacks is None else _chains(fallbacks),
+            cascade=Cascade(cascade.to, cascade.checks) if cascade is not None and cascade.checks else None,
         )
 
     def read_routing(self) -> Routing:

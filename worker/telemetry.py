@@ -88,6 +88,8 @@ class Metrics:
         self._first_token_s = self._histogram("model_first_token_seconds", "Call to first token", "provider", "model")
         self._tokens = self._counter("model_tokens", "Tokens as providers count them", "provider", "model", "direction")
         self._cost = self._counter("model_cost_usd", "Cost of calls whose price is known", "provider", "model")
+        self._checked = self._counter("answers_checked", "Answers of cascades that were checked", "route", "outcome")
+        self._failed_checks = self._counter("checks_failed", "Why cascades escalated", "route", "check")
         self._enqueued = self._counter("hints_enqueued", "Hints that were new to the queue", "by")
         self._sweeps = self._counter("sweeps", "Looks for rows that should run", "outcome")
         self._waited_in = cache(self._histogram("hint_wait_seconds", "Due to given out to a worker", "lane").labels)
@@ -126,6 +128,10 @@ class Metrics:
         for direction, count in tokens.items():
             self._tokens.labels(*names, direction).inc(count or 0)
         self._cost.labels(*names).inc(call.cost_usd or 0.0)
+        if call.failed_checks is not None:
+            self._checked.labels(call.route or "", "failed" if call.failed_checks else "passed").inc()
+        for check in call.failed_checks or ():
+            self._failed_checks.labels(call.route or "", check).inc()
 
     def hints_enqueued(self, by: EnqueuedBy, added: int) -> None:
         self._enqueued.labels(by).inc(added)

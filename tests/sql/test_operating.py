@@ -22,7 +22,7 @@ def book(sql: Session, **columns: Any) -> None:
 
 
 def usage(sql: Session, *by: str) -> list[dict[str, Any]]:
-    return sql.all("select * from rowcall.usage_v2(%s, %s, %s)", LONG_AGO, SOON, list(by))
+    return sql.all("select * from rowcall.usage_v3(%s, %s, %s)", LONG_AGO, SOON, list(by))
 
 
 def status(sql: Session, window_s: float = 3600) -> dict[str, Any]:
@@ -59,6 +59,15 @@ def test_a_call_that_the_cache_spared_is_none_and_tells_what_it_saved(sql: Sessi
     assert (total["calls"], total["reused"]) == (2, 1)
     assert (total["cost_usd"], total["saved_usd"]) == (Decimal("1.0"), Decimal("0.5"))
     assert (total["p50_ms"], total["p95_ms"]) == (200, 290)
+
+
+def test_what_a_cascade_checked_and_where_it_escalated_is_counted(sql: Session) -> None:
+    book(sql, route="default")
+    book(sql, route="default", failed_checks=[])
+    book(sql, route="default", failed_checks=["ending", "arithmetic"])
+    book(sql, route="strong")
+    by_route = {line["route"]: (line["checked"], line["escalated"]) for line in usage(sql, "route")}
+    assert by_route == {"default": (2, 1), "strong": (0, 0)}
 
 
 def test_a_call_whose_price_is_unknown_is_counted_and_costs_no_zero(sql: Session) -> None:
@@ -173,6 +182,7 @@ def test_only_the_secret_key_may_ask(sql: Session) -> None:
     user: User = sql.new_user()
     sql.as_user(user)
     for question in ("status_v1(60)", "usage_v1(now(), now(), '{}')", "usage_v2(now(), now(), '{}')",
+                     "usage_v3(now(), now(), '{}')",
                      "embedding_models_v1()", "cancel_generations_v1('{}')"):  # fmt: skip
         with sql.refused("42501", "permission denied"):
             sql.run(f"select * from rowcall.{question}")

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from jobs.decisions.pricing import Price
+from jobs.ports import ModelName
 from worker.evaluating import (
     EvaluationError,
     Item,
@@ -22,6 +23,7 @@ from worker.evaluating import (
     summarised,
 )
 from worker.evaluation_report import evaluation_report, pareto_svg
+from worker.ports import Closing
 
 ROW = {
     "status": "succeeded",
@@ -75,6 +77,13 @@ def test_a_variant_changes_keys_of_rowcall_toml_and_the_quality_of_rows() -> Non
     assert variant.options == {"quality": "fast"}
 
 
+def test_a_variant_may_turn_a_cascade_on() -> None:
+    checks = 'cascades.default.checks=["ending", "arithmetic"]'
+    variant = read_variant(f"safe:{checks},cascades.default.to=best,quality=auto")
+    assert variant.overrides == {"cascades": {"default": {"checks": ["ending", "arithmetic"], "to": "best"}}}
+    assert variant.options == {"quality": "auto"}
+
+
 @pytest.mark.parametrize("text", ["", ":a=1", "x:a", "x:a=1,a.b=2"])
 def test_a_variant_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(EvaluationError, match="variant"):
@@ -96,6 +105,16 @@ def test_a_local_answer_costs_what_the_route_s_model_would_and_a_cached_one_noth
     cached = {**ROW, "output": {"warnings": ["answer.cached: fresh, given 5 s ago to the same question"]}}
     assert measured(cached, ITEM, prices) == replace(measured(ROW, ITEM, prices), cost_usd=0.0, reused=True)
     assert measured({**ROW, "route": "another"}, ITEM, prices).cost_usd is None
+
+
+def test_each_call_of_a_cascade_costs_what_its_own_route_costs() -> None:
+    prices = {"default": Price(2.0, 1.0, 8.0), "strong": Price(20.0, 1.0, 80.0)}
+    calls = [
+        Closing(route or "embed", "succeeded", ModelName("local", "m"), route, 1, tokens_in=500_000, tokens_out=0)
+        for route in ("default", "strong")
+    ]
+    assert measured({**ROW, "route": "strong"}, ITEM, prices, calls).cost_usd == 11.0
+    assert measured({**ROW, "route": "strong"}, ITEM, {"strong": prices["strong"]}, calls).cost_usd is None
 
 
 def result(quality: float, usd: float | None) -> Measured:

@@ -134,6 +134,21 @@ async def test_an_answer_is_streamed_written_and_booked() -> None:
     assert (line["outcome"], line["tokens_in"], line["tokens_out"], line["calls"]) == ("succeeded", 10, 5, 1)
 
 
+async def test_the_line_of_an_attempt_says_which_checks_a_cascade_s_first_answer_failed() -> None:
+    async def answer(_work: Work, ledger: AttemptLedger, _stream: AttemptStream) -> Finished:
+        async with ledger.call(Opening("answer", MODEL, "default")) as checked:
+            checked.checked(("arithmetic",))
+        await call(ledger)
+        return Finished(answer="forty-two", route="strong", route_reason="cascade:arithmetic")
+
+    m = machine(answer)
+    with capture_logs() as logs:
+        await m.run(m.insert())
+    line = next(entry for entry in logs if entry["event"] == "attempt.finished")
+    assert (line["route_reason"], line["failed_checks"]) == ("cascade:arithmetic", ["arithmetic"])
+    assert [c.closing["failed_checks"] for c in m.database.calls.values() if c.closing] == [["arithmetic"], None]
+
+
 async def test_the_line_of_an_attempt_says_why_its_route_was_chosen_and_which_calls_failed() -> None:
     async def answer(_work: Work, ledger: AttemptLedger, _stream: AttemptStream) -> Finished:
         with pytest.raises(Retryable):

@@ -23,7 +23,7 @@ STATUS: dict[str, Any] = {
     "queue": None,
 }
 LINE = {"model": "m", "calls": 1, "failed": 0, "abandoned": 0, "unpriced": 0, "tokens_in": 1, "tokens_cached": 0,
-        "tokens_out": 2, "cost_usd": 0.5, "reused": 0, "saved_usd": 0}  # fmt: skip
+        "tokens_out": 2, "cost_usd": 0.5, "reused": 0, "saved_usd": 0, "checked": 0, "escalated": 0}  # fmt: skip
 
 
 def printed(report: RenderableType) -> str:
@@ -96,6 +96,12 @@ def test_what_the_cache_spared_is_said_where_it_spared_anything() -> None:
     assert "spared" not in printed(usage_report([LINE], ("model",)))
     spared = printed(usage_report([LINE | {"reused": 3, "saved_usd": 0.25}], ("model",)))
     assert "3 calls were spared by the cache: 0.2500 USD" in spared
+
+
+def test_the_share_of_escalations_is_said_where_answers_were_checked() -> None:
+    assert "checked" not in printed(usage_report([LINE], ("model",)))
+    checked = printed(usage_report([LINE | {"checked": 1_000, "escalated": 120}, LINE], ("model",)))
+    assert "1,000 answers were checked, 120 (12%) failed" in checked
 
 
 def test_small_sums_are_not_shown_as_nothing() -> None:

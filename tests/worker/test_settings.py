@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.decisions.checking import Cascade
 from jobs.decisions.falling_back import Failure, next_routes
 from jobs.decisions.routing import Traits, choose_route
 from jobs.ports import ModelName
@@ -21,6 +22,13 @@ def test_the_shipped_configuration_is_valid_and_prices_its_models() -> None:
     assert settings.route("default").model in settings.prices
     assert ModelName(settings.embedding.provider, settings.embedding.model) in settings.prices
     assert settings.providers["openai"].base_url == "https://api.openai.com/v1"
+
+
+def test_a_cascade_is_off_as_shipped_and_on_where_it_has_checks() -> None:
+    assert load(ENVIRONMENT).route("default").cascade is None
+    on = load(ENVIRONMENT, {"cascades": {"default": {"checks": ["arithmetic"]}}})
+    assert on.route("default").cascade == Cascade("strong", ("arithmetic",))
+    assert on.route("strong").cascade is None
 
 
 def test_the_local_model_answers_and_embeds_unless_answers_are_live() -> None:

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, StatusCode
 from prometheus_client import generate_latest
 
+from jobs.decisions.checking import Check
 from jobs.errors import Retryable
 from jobs.ports import ModelName, Usage
 from worker.ports import Closing
@@ -99,6 +101,21 @@ def test_an_attempt_counts_itself_its_calls_their_tokens_and_their_cost() -> Non
         'rowcall_model_tokens_total{direction="in",model="gpt-6-luna",provider="openai"} 400.0',
         'rowcall_model_tokens_total{direction="cached",model="gpt-6-luna",provider="openai"} 160.0',
         'rowcall_model_cost_usd_total{model="gpt-6-luna",provider="openai"} 2.0',
+    ):
+        assert line in shown
+
+
+def test_what_a_cascade_checked_is_counted_and_each_check_that_failed() -> None:
+    metrics = Metrics()
+    checked: list[tuple[Check, ...] | None] = [None, (), (), ("ending", "arithmetic"), ("arithmetic",)]
+    calls = [replace(closing(), failed_checks=failed) for failed in checked]
+    metrics.attempt_ended(kind="answer", outcome="succeeded", duration_s=1.0, first_text_s=None, calls=calls)
+    shown = generate_latest(metrics.registry).decode()
+    for line in (
+        'rowcall_answers_checked_total{outcome="passed",route="default"} 2.0',
+        'rowcall_answers_checked_total{outcome="failed",route="default"} 2.0',
+        'rowcall_checks_failed_total{check="ending",route="default"} 1.0',
+        'rowcall_checks_failed_total{check="arithmetic",route="default"} 2.0',
     ):
         assert line in shown
 

@@ -46,6 +46,7 @@ def closing(closing: Closing) -> Row:
         "saved_tokens_in": closing.saved_tokens_in,
         "saved_tokens_out": closing.saved_tokens_out,
         "saved_usd": closing.saved_usd,
+        "failed_checks": None if closing.failed_checks is None else list(closing.failed_checks),
     }
 
 

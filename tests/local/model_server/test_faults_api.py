@@ -42,6 +42,14 @@ async def end_of_last(server: ModelServer) -> dict[str, Any]:
     return server.last()
 
 
+async def test_it_says_what_it_is_told_to_say(model_server: ModelServer) -> None:
+    model_server.fail({"kind": "says", "text": "12 * 3 = 35."}, times=2)
+    assert (await whole(model_server)).choices[0].message.content == "12 * 3 = 35."
+    received: list[str] = []
+    assert await streamed(model_server, received) == "stop"
+    assert "".join(received) == "12 * 3 = 35."
+
+
 @pytest.mark.parametrize(
     ("status", "error", "code"),
     [

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from worker.local.model_server import tokens
 from worker.local.model_server.answering import answer
-from worker.local.model_server.faults import ContentFilter, Empty, Fault, Length, Refusal
+from worker.local.model_server.faults import ContentFilter, Empty, Fault, Length, Refusal, Says
 from worker.local.model_server.passages import Message, read_inquiry
 from worker.local.model_server.protocol import FinishReason
 from worker.local.model_server.summarizing import summarize
@@ -44,6 +44,8 @@ def spoil(completion: Completion, fault: Fault | None) -> Completion:
             return replace(completion, tokens=completion.tokens[:kept], finish_reason="content_filter")
         case Refusal(text=text):
             return Completion(tuple(tokens.split(text)), "stop", field="refusal")
+        case Says(text=text):
+            return Completion(tuple(tokens.split(text)), "stop")
         case _:
             return completion
 

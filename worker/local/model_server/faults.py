@@ -76,8 +76,15 @@ class Refusal(_Value):
     text: str = "I'm sorry, I can't help with that."
 
 
+class Says(_Value):
+    """A text of the test's in place of an answer."""
+
+    kind: Literal["says"]
+    text: str
+
+
 Fault = Annotated[
-    Status | Hang | CutStream | Slow | Malformed | Empty | Length | ContentFilter | Refusal,
+    Status | Hang | CutStream | Slow | Malformed | Empty | Length | ContentFilter | Refusal | Says,
     Field(discriminator="kind"),
 ]
 
