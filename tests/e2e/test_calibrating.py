@@ -19,14 +19,11 @@ from worker.local.stack import Stack
 
 ACCOUNT = {"email": "calibrator@example.com", "password": "asks several routes"}
 # What the small route says of the second is cut off before it cites anything.
-DOCUMENT = """# Swift
-
-Swifts fly fast.
-
-# Orchestra
-
-The orchestra owns instruments of maple, spruce, ebony, rosewood, pernambuco and boxwood, which it keeps in a dry room.
-"""
+DOCUMENTS = {
+    "swift.md": "Swifts fly fast.",
+    "orchestra.md": "The orchestra owns instruments of maple, spruce, ebony, rosewood, pernambuco, boxwood and "
+    "blackwood, which it keeps in a dry room.",
+}
 EASY, HARD = "How fast do swifts fly? ({n})", "Of which woods are the instruments that the orchestra owns, in all {n}?"
 EACH = 25
 SMALL, LARGE = "small:route=default,routes.default.max_output_tokens=16", "large:route=strong"
@@ -48,13 +45,14 @@ def run(rowcall_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 async def ingest(stack: Stack) -> None:
     async with Rowcall(stack.url, stack.publishable_key, sign_up=True, **ACCOUNT) as user:
-        written = await user.put_documents([{"source": "notes.md", "content": DOCUMENT}])
+        written = await user.put_documents([{"source": s, "content": text} for s, text in DOCUMENTS.items()])
         await user.wait_all([document["generation_id"] for document in written])
 
 
 def asked(path: Path, numbers: range) -> Path:
-    questions = [text.format(n=n) for n in numbers for text in (EASY, HARD)]
-    path.write_text("".join(json.dumps({"question": q, "source": "notes.md"}) + "\n" for q in questions))
+    pairs = zip((EASY, HARD), DOCUMENTS, strict=True)
+    items = [{"question": q.format(n=n), "source": source} for q, source in list(pairs) for n in numbers]
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
     return path
 
 
@@ -107,7 +105,7 @@ def test_a_worker_routes_by_what_was_learned_from_its_own_routes_answers(
     rate(rowcall_stack)
     rated = run("calibrate", "--from", "feedback", "--days", "1")
     assert rated.exit_code == ExitCode.SUCCEEDED, rated.output
-    assert "by route: default 50, strong 50" in rated.stdout
+    assert "by route: default 50, strong 50" in " ".join(rated.stdout.split())
 
     config = tmp_path / "rowcall.toml"
     shipped = (REPOSITORY / "rowcall.toml").read_text()
@@ -115,4 +113,4 @@ def test_a_worker_routes_by_what_was_learned_from_its_own_routes_answers(
     config.write_text(turned_on.replace('weights = ""  ', 'weights = "routing.npz"'))
     monkeypatch.setenv("ROWCALL_CONFIG", str(config))
     routed = evaluated(run, asked(tmp_path / "more.jsonl", range(EACH, EACH + 3)), "routed")
-    assert [answer["route"] for answer in routed["questions"]["routed"]] == ["default", "strong"] * 3
+    assert [answer["route"] for answer in routed["questions"]["routed"]] == ["default"] * 3 + ["strong"] * 3
