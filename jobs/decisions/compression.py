@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from math import log
 
 from jobs.decisions.fusion import Ranked
+from jobs.decisions.minifying import Rows
 from jobs.decisions.terms import Bm25, terms
-from jobs.decisions.units import unit_spans
+from jobs.decisions.units import units_of
 
 # A unit's score: how well its passage ranks, how well its words match the question, whether it opens the passage (it
 # names what the rest calls "it"), and the second hop of a question: whether it shares words with the best units of
@@ -39,13 +40,15 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A span of units.py in one of the passages."""
+    """A unit of units.py in one of the passages; JSON and tables without padding."""
 
     passage: int
     start: int
     end: int
+    text: str
     tokens: int
     terms: tuple[str, ...]
+    rows: Rows | None
 
 
 def compress(
@@ -54,16 +57,18 @@ def compress(
     """The passages within the budget, in their order; untouched where all of them fit.
 
     Otherwise the units that score best are kept, in the order of the text. A passage is kept with its best unit or not
-    at all. The tokens of all texts together are at most budget_tokens.
+    at all. JSON and tables lose their padding; one that still does not fit keeps the rows that match the question. The
+    tokens of all texts together are at most budget_tokens.
     """
     whole = tuple(_passage(ranked, ranked.content, _tokens(ranked, count_tokens)) for ranked in passages)
     if sum(passage.tokens for passage in whole) <= budget_tokens:
         return whole
     units = [unit for index, ranked in enumerate(passages) for unit in _units(index, ranked.content, count_tokens)]
-    units = [unit for unit in units if unit.tokens <= budget_tokens]
-    kept = _best_first(units, _scores(units, passages, question), budget_tokens)
+    units = [unit for unit in units if unit.tokens <= budget_tokens or unit.rows]
+    asked = terms(question)
+    kept = _best_first(units, _scores(units, passages, asked), asked, budget_tokens, count_tokens)
     while kept:
-        texts = [_text(p.content, [u for u in kept if u.passage == index]) for index, p in enumerate(passages)]
+        texts = [_text([unit for unit in kept if unit.passage == index]) for index in range(len(passages))]
         shortened = tuple(_passage(p, t, count_tokens(t)) for p, t in zip(passages, texts, strict=True) if t)
         if sum(passage.tokens for passage in shortened) <= budget_tokens:
             return shortened
@@ -71,24 +76,34 @@ def compress(
     return ()
 
 
-def _best_first(units: Sequence[_Unit], scores: Sequence[float], budget_tokens: int) -> list[_Unit]:
+def _best_first(
+    units: Sequence[_Unit],
+    scores: Sequence[float],
+    asked: Sequence[str],
+    budget_tokens: int,
+    count_tokens: Callable[[str], int],
+) -> list[_Unit]:
     left = budget_tokens
     kept: list[_Unit] = []
     seen: set[int] = set()
     opened: set[int] = set()
     for index in sorted(range(len(units)), key=lambda index: -scores[index]):
         unit = units[index]
-        is_best = unit.passage not in seen
+        may_open = unit.passage not in seen
         seen.add(unit.passage)
-        if unit.tokens <= left and (is_best or unit.passage in opened):
+        if not may_open and unit.passage not in opened:
+            continue
+        if unit.tokens > left and unit.rows:
+            text = unit.rows.best(asked, budget_tokens=left, count_tokens=count_tokens) or unit.text
+            unit = replace(unit, text=text, tokens=count_tokens(text.rstrip()))
+        if unit.tokens <= left:
             kept.append(unit)
             opened.add(unit.passage)
             left -= unit.tokens
     return kept
 
 
-def _scores(units: Sequence[_Unit], passages: Sequence[Ranked], question: str) -> list[float]:
-    asked = terms(question)
+def _scores(units: Sequence[_Unit], passages: Sequence[Ranked], asked: Sequence[str]) -> list[float]:
     bm25 = Bm25.over(asked, [unit.terms for unit in units])
     matches = _of_most([bm25.score(unit.terms) for unit in units])
     first = [
@@ -141,19 +156,21 @@ def _named(units: Sequence[_Unit], scores: Sequence[float], passages: Sequence[R
 
 
 def _units(passage: int, text: str, count_tokens: Callable[[str], int]) -> Iterator[_Unit]:
-    for start, end in unit_spans(text):
-        piece = text[start:end]
-        yield _Unit(passage, start, end, count_tokens(piece.rstrip()), terms(piece))
+    for unit in units_of(text):
+        piece = text[unit.start : unit.end]
+        rows = Rows.of(unit.kind, piece)
+        piece = rows.whole if rows else piece
+        yield _Unit(passage, unit.start, unit.end, piece, count_tokens(piece.rstrip()), terms(piece), rows)
 
 
-def _text(text: str, units: Sequence[_Unit]) -> str:
+def _text(units: Sequence[_Unit]) -> str:
     """The units in the order of the text, on lines of their own where something was left out between them."""
     pieces: list[str] = []
     end = -1
     for unit in sorted(units, key=lambda unit: unit.start):
         if pieces and unit.start != end:
             pieces[-1] = pieces[-1].rstrip() + "\n"
-        pieces.append(text[unit.start : unit.end])
+        pieces.append(unit.text)
         end = unit.end
     return "".join(pieces).strip("\n").rstrip()
 
