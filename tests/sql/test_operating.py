@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.sql.session import Session, User, vector
+from tests.sql.session import Session, User, jsonb, vector
 from tests.sql.verbs import attempts, claim, end_lease, finish, insert, row, running
 
 LONG_AGO, SOON = "2001-01-01", "2001-02-01"  # a month that no other test's rows fall into
@@ -22,7 +22,7 @@ def book(sql: Session, **columns: Any) -> None:
 
 
 def usage(sql: Session, *by: str) -> list[dict[str, Any]]:
-    return sql.all("select * from rowcall.usage_v3(%s, %s, %s)", LONG_AGO, SOON, list(by))
+    return sql.all("select * from rowcall.usage_v4(%s, %s, %s)", LONG_AGO, SOON, list(by))
 
 
 def status(sql: Session, window_s: float = 3600) -> dict[str, Any]:
@@ -68,6 +68,43 @@ def test_what_a_cascade_checked_and_where_it_escalated_is_counted(sql: Session) 
     book(sql, route="strong")
     by_route = {line["route"]: (line["checked"], line["escalated"]) for line in usage(sql, "route")}
     assert by_route == {"default": (2, 1), "strong": (0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("by", "column", "values"),
+    [
+        ("day", "created_at", ("2001-01-10", "2001-01-11")),
+        ("tenant", "tenant", ("acme", "other")),
+        ("kind", "kind", ("answer", "complete")),
+        ("purpose", "purpose", ("answer", "embed")),
+        ("route", "route", ("default", "strong")),
+        ("reason", "route_reason", ("rule:how_to", "cache:exact")),
+        ("prompt", "prompt_version", ("answer@1", "answer@2")),
+        ("model", "model", ("small", "big")),
+    ],
+)
+def test_usage_is_kept_apart_by_each_of_its_dimensions_alone(
+    sql: Session, by: str, column: str, values: tuple[str, str]
+) -> None:
+    for value, cost in zip(values, (0.25, 0.5), strict=True):
+        book(sql, **{"provider": "p", column: value, "cost_usd": cost})
+    lines = {str(line[by]).removeprefix("p/"): line["cost_usd"] for line in usage(sql, by)}
+    assert lines == {values[0]: Decimal("0.25"), values[1]: Decimal("0.5")}
+    others = {"day", "tenant", "kind", "purpose", "route", "reason", "prompt", "model"} - {by}
+    assert all(line[other] is None for line in usage(sql, by) for other in others)
+
+
+def test_a_finish_books_why_its_route_was_taken_and_by_which_prompt(sql: Session) -> None:
+    id = running(sql, sql.new_user(), kind="answer")
+    opened = sql.value(
+        "select call_id from rowcall.open_calls_v1(%s::jsonb[])",
+        [jsonb({"generation_id": id, "attempt": 1, "purpose": "answer"})],
+    )
+    why = {"route_reason": "classifier", "prompt_version": "answer@1"}
+    closing = {"id": str(opened), "status": "succeeded", "cost_usd": 0.5, **why}
+    finish(sql, {"id": id, "attempt": 1, "status": "succeeded", "answer": "since", "calls": [closing]})
+    booked = sql.one("select route_reason, prompt_version, cost_usd from rowcall.calls where id = %s", opened)
+    assert booked == {**why, "cost_usd": Decimal("0.5")}
 
 
 def test_a_call_whose_price_is_unknown_is_counted_and_costs_no_zero(sql: Session) -> None:
@@ -182,7 +219,7 @@ def test_only_the_secret_key_may_ask(sql: Session) -> None:
     user: User = sql.new_user()
     sql.as_user(user)
     for question in ("status_v1(60)", "usage_v1(now(), now(), '{}')", "usage_v2(now(), now(), '{}')",
-                     "usage_v3(now(), now(), '{}')",
+                     "usage_v3(now(), now(), '{}')", "usage_v4(now(), now(), '{}')",
                      "embedding_models_v1()", "cancel_generations_v1('{}')"):  # fmt: skip
         with sql.refused("42501", "permission denied"):
             sql.run(f"select * from rowcall.{question}")

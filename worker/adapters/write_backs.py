@@ -84,6 +84,8 @@ def ended(ended: Ended) -> Row:
             "variant": finished.variant,
             "prompt_version": finished.prompt_version,
         }
+        why = {"route_reason": finished.route_reason, "prompt_version": finished.prompt_version}
+        row["calls"] = [call | why for call in row["calls"]]
         if finished.reusable is not None:
             row["reusable"] = reusable(finished.reusable)
     require_json(row)

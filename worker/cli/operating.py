@@ -19,6 +19,8 @@ class Dimension(StrEnum):
     KIND = "kind"
     PURPOSE = "purpose"
     ROUTE = "route"
+    REASON = "reason"
+    PROMPT = "prompt"
     MODEL = "model"
 
 
@@ -58,13 +60,17 @@ def usage(
         typer.Option(
             metavar="WHAT",
             show_default="day, model",
-            help="keep apart: day, tenant, kind, purpose, route or model; may be given again",
+            help="keep apart: day, tenant, kind, purpose, route, reason, prompt or model; may be given again",
         ),
     ] = None,
     state: StateOption = STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """The ledger of every model call: tokens and cost by day, tenant, kind, purpose, route or model."""
+    """The ledger of every model call: tokens and cost by day, tenant, kind, purpose, route or model.
+
+    By reason and by prompt tells, for answers, why their route was taken and
+    by which version of the prompt they were made.
+    """
     from worker.operating import Usage, show_usage
 
     chosen = tuple(dimension.value for dimension in by or (Dimension.DAY, Dimension.MODEL))

@@ -23,10 +23,21 @@ def test_an_end_carries_the_sums_over_its_calls() -> None:
         Closing("3", "succeeded", model, None, 5, tokens_in=1, tokens_out=0),
     )
     first_token_at = datetime(2026, 1, 1, tzinfo=UTC)
-    row = ended(Ended("id", 2, "succeeded", Finished(answer="a", citations=({"n": 1},)), None, calls, first_token_at))
+    row = ended(
+        Ended(
+            "id",
+            2,
+            "succeeded",
+            Finished(answer="a", citations=({"n": 1},), route_reason="default", prompt_version="answer@1"),
+            None,
+            calls,
+            first_token_at,
+        )
+    )
     assert (row["tokens_in"], row["tokens_cached"], row["tokens_out"], row["cost_usd"]) == (11, None, 2, 0.5)
     assert (row["answer"], row["citations"], row["first_token_at"]) == ("a", [{"n": 1}], "2026-01-01T00:00:00+00:00")
     assert [call["id"] for call in row["calls"]] == ["1", "2", "3"]
+    assert {(call["route_reason"], call["prompt_version"]) for call in row["calls"]} == {("default", "answer@1")}
 
 
 def test_a_row_without_an_answer_says_nothing_of_answers() -> None:
