@@ -42,7 +42,7 @@ def is_table_of_tables(name: str) -> bool:
 
 
 def test_the_shipped_file_shows_every_key() -> None:
-    keys = "tenant_concurrency|max_tokens|requests_per_min|tokens_per_min|provider|model|" + "|".join(
+    keys = "tenant_concurrency|max_tokens|price_weight|requests_per_min|tokens_per_min|provider|model|" + "|".join(
         TableSection.model_fields
     )
     commented = re.compile(rf"^# (?=\[limits|\[tables|(?:{keys}) =)", re.MULTILINE)
