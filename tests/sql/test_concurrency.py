@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Barrier
 from typing import Any, TypeVar
@@ -212,3 +213,62 @@ def test_of_an_end_and_a_takeover_at_the_same_moment_one_wins(crowd: Crowd) -> N
     outcomes = crowd.together(act)
     ended, taken = (sum(numbers) for numbers in zip(*outcomes, strict=True))
     assert ended + taken == ROWS
+
+
+def test_examples_are_those_of_good_ratings_whatever_is_rated_and_erased_meanwhile(crowd: Crowd) -> None:
+    """An operator promotes while owners rate, take back and erase; nobody waits for anybody until a deadlock."""
+    with crowd.connections.open() as connection:
+        made = connection.execute(
+            """with made as (
+                 insert into rowcall.generations (user_id, kind, input, status, answer, finished_at)
+                 select %s, 'complete', jsonb_build_object('prompt', 'p', 'question', format('Question %%s?', n / 2)),
+                        'succeeded', 'Yes.', now()
+                   from generate_series(1, %s) n returning id) select id::text from made""",
+            (crowd.user_id, ROWS),
+        )
+        ids = [row[0] for row in made]
+
+    def rate(connection: psycopg.Connection[Any], id: str, rating: int) -> None:
+        with suppress(psycopg.errors.ForeignKeyViolation):  # erased at this moment: its owner is told so
+            connection.execute(
+                """insert into rowcall.feedback (generation_id, user_id, rating)
+                   select g.id, g.user_id, %s from rowcall.generations g where g.id = %s
+                   on conflict (generation_id, user_id) do update set rating = excluded.rating""",
+                (rating, id),
+            )
+
+    def act(connection: psycopg.Connection[Any], number: int) -> None:
+        chance = random.Random(number)
+        for id in chance.sample(ids, ROWS // 2):
+            match chance.randrange(6):
+                case 0:
+                    connection.execute("select rowcall.promote_examples_v1('2000-01-01')")
+                case 1:
+                    connection.execute("delete from rowcall.feedback where generation_id = %s", (id,))
+                case 2:
+                    rate(connection, id, -1)
+                case 3 if number % 4 == 0:
+                    with connection.transaction():
+                        connection.execute(
+                            "select set_config('request.jwt.claim.sub', %s, true), rowcall.delete_generation(%s)",
+                            (crowd.user_id, id),
+                        )
+                case _:
+                    rate(connection, id, 1)
+
+    crowd.together(act)
+    with crowd.connections.open() as connection:
+        connection.execute("select rowcall.promote_examples_v1('2000-01-01')")
+        wrong = connection.execute(
+            """select e.question, count(*), bool_and(rowcall.is_well_rated(e.generation_id, e.user_id))
+                 from rowcall.examples e where e.user_id = %s group by 1
+               having count(*) > 1 or not bool_and(rowcall.is_well_rated(e.generation_id, e.user_id))""",
+            (crowd.user_id,),
+        ).fetchall()
+        missing = connection.execute(
+            """select g.input ->> 'question' from rowcall.generations g
+                where g.user_id = %s and rowcall.is_well_rated(g.id, g.user_id)
+               except select e.question from rowcall.examples e where e.user_id = %s""",
+            (crowd.user_id, crowd.user_id),
+        ).fetchall()
+    assert (wrong, missing) == ([], [])
