@@ -13,11 +13,11 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from measuring import Goal
+from measuring import Goal, to_json
 from staging import PROJECT
 from vectors import embedded
 
@@ -55,7 +55,7 @@ def main() -> int:
     ]
     closing = _verdict(report, goals)
     if options.json:
-        print(json.dumps({"sets": report, "goals": [asdict(goal) for goal in goals], "summary": closing}))
+        print(to_json({"sets": report, "goals": goals, "summary": closing}))
     else:
         print(_table(report), *goals, closing, sep="\n")
     return 0 if all(goal.holds for goal in goals) else 1

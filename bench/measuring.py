@@ -1,11 +1,12 @@
 """Numbers of a bench: percentiles, an interval, processor time, and the requests that a process made."""
 
+import json
 import math
 import os
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 Z_95 = 1.959964  # of the normal distribution, two-sided
@@ -21,6 +22,11 @@ class Goal:
 
     def __str__(self) -> str:
         return f"{'ok  ' if self.holds else 'MISS'}  {self.text}: {self.found}"
+
+
+def to_json(report: object) -> str:
+    """The report on one line, its dataclasses as objects."""
+    return json.dumps(report, default=asdict)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

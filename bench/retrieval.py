@@ -15,13 +15,13 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import log2
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import Goal
+from measuring import Goal, to_json
 from numpy.typing import NDArray
 from staging import PROJECT
 from vectors import embedded
@@ -94,7 +94,7 @@ def main() -> int:
     ]
     closing = _verdict(report, goals)
     if options.json:
-        print(json.dumps({"sets": report, "goals": [asdict(goal) for goal in goals], "summary": closing}))
+        print(to_json({"sets": report, "goals": goals, "summary": closing}))
     else:
         print(_table(report), *goals, closing, sep="\n")
     return 0 if all(goal.holds for goal in goals) else 1
