@@ -11,6 +11,7 @@ from jobs.decisions.routing import Candidate, Classifier
 WEIGHTS = Path(__file__).with_name("weights") / "routing.npz"
 SMALL, LARGE = 0, 1  # columns of its answer
 PRICE_WEIGHT = 0.1
+EMBEDDING_MODEL = "all-MiniLM-L6-v2"  # whose vectors it was trained on: those of another model mean nothing to it
 
 
 def read_predictor() -> Predictor:

@@ -33,7 +33,7 @@ from worker.configuration import (
 )
 from worker.environment import UnreadableSecret, with_secrets_from_files
 from worker.ports import PerMinute
-from worker.prior import prior_of
+from worker.prior import EMBEDDING_MODEL, prior_of
 from worker.reference import explained
 from worker.router_file import UnreadableRouter, read_router
 from worker.webhooks import Watched
@@ -130,11 +130,13 @@ class Settings(Section):
         return Routing(rules, _read_classifier(self) if self.configuration.classifier.routes else None)
 
     def always_by(self, route: str) -> "Settings":
-        """The same with that route for every row, whatever rules and classifier say. Raises ConfigurationError."""
+        """The same with that route for every row, whatever rules, classifier and cascades say. Raises
+        ConfigurationError.
+        """
         if route not in self.routes:
             raise ConfigurationError(f"route must be a name of [routes]: {', '.join(self.routes)} (it is {route!r})")
-        rules = {"always": RuleSection(route=route)}
-        return self.model_copy(update={"configuration": self.configuration.model_copy(update={"rules": rules})})
+        only = {"rules": {"always": RuleSection(route=route)}, "cascades": {}}
+        return self.model_copy(update={"configuration": self.configuration.model_copy(update=only)})
 
     @property
     def weights_path(self) -> Path:
@@ -229,8 +231,17 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, Any] = NO_OVERRIDES
 
 def _read_classifier(settings: Settings) -> Classifier:
     section = settings.configuration.classifier
-    classifier = _calibrated(settings) if section.weights else prior_of(section.routes)
+    classifier = _calibrated(settings) if section.weights else _shipped(settings)
     return classifier if section.price_weight is None else replace(classifier, price_weight=section.price_weight)
+
+
+def _shipped(settings: Settings) -> Classifier:
+    if settings.embedding.model != EMBEDDING_MODEL:
+        raise ConfigurationError(
+            f"classifier.weights: the shipped ones read vectors of {EMBEDDING_MODEL}, but [embedding] names "
+            f"{settings.embedding.model}: `rowcall calibrate` makes weights for it"
+        )
+    return prior_of(settings.configuration.classifier.routes)
 
 
 def _calibrated(settings: Settings) -> Classifier:

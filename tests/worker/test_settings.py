@@ -136,3 +136,11 @@ def test_a_reranker_may_be_another_provider_s_and_wants_its_key(tmp_path: Path) 
     assert settings.providers["jina"].base_url == "https://api.jina.ai/v1"
     local = load(environment | {"ROWCALL_LOCAL_MODEL_URL": "http://127.0.0.1:1/v1"})
     assert local.reranker.provider is None, "the local model server has none"
+
+
+def test_a_route_for_every_row_goes_before_rules_and_ends_where_it_begins() -> None:
+    settings = load(ENVIRONMENT).always_by("strong")
+    assert choose_route(Traits("answer", "?", 1, quality="best"), settings.read_routing()).route == "strong"
+    assert settings.route("strong").cascade is None
+    with pytest.raises(ConfigurationError, match="default, strong, best"):
+        load(ENVIRONMENT).always_by("large")
