@@ -8,7 +8,7 @@ _STOP = re.compile(
       (?<![.!?\u2026])[.!?\u2026]++["'\u201d\u2019)\]*_`]*+\s++
     | [\u3002\uff01\uff1f]++["\u201d\u2019\uff09\u300d\u300f]*+\s*+   # CJK: no space needed
     | \n[ \t]*+\n\s*+
-    | (`++)(?:[^`\n]|\n(?![ \t]*\n))++\1   # code: no sentence ends in it
+    | (?<!`)`(?!`)[^`\n]++`(?!`)   # code: no sentence ends in it; two marks are quotes as TeX has them
     """,
     re.VERBOSE,
 )

@@ -40,12 +40,16 @@ def test_a_unit_behind_a_number_ends_a_sentence_but_an_initial_does_not() -> Non
 
 
 def test_no_sentence_ends_inside_code() -> None:
-    assert split("Set `a. B` or ``c! D``. Then `e`. Stray ` tick.\n\nNext `one.") == [
-        "Set `a. B` or ``c! D``.",
+    assert split("Set `a. B` or `c! D`. Then `e`. Stray ` tick.\n\nNext `one.") == [
+        "Set `a. B` or `c! D`.",
         "Then `e`.",
         "Stray ` tick.",
         "Next `one.",
     ]
+
+
+def test_sentences_end_between_quotes_of_two_marks() -> None:
+    assert split("He calls it ``one. Then `` two.") == ["He calls it ``one.", "Then `` two."]
 
 
 def test_a_blank_line_ends_a_sentence_and_so_do_chinese_stops() -> None:
