@@ -1,38 +1,34 @@
 """What is visibly wrong with a cheap model's answer to a GSM8K question, without knowing the right one."""
 
-import ast
-import operator
 import re
-from collections.abc import Callable, Mapping
 
-WORKED = re.compile(r"<<([0-9+\-*/.() ]+)=([0-9.\-]+)>>")  # the set's form: 15 + 25 = <<15+25=40>>40
-OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
+from jobs.decisions.calculating import calculations
+from jobs.decisions.checking import Answer, failed_checks
+
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+RESULT = re.compile(r"####\s*\$?(-?[\d,.]+)")  # the set's form: the result stands behind this mark, in the last line
 
 
-def failed_checks(answer: str) -> int:
-    """0 to 2: it has no result where the form wants one; one of its calculations is wrong."""
-    return int("####" not in answer) + int(any(not _is_right(*worked) for worked in WORKED.findall(answer)))
+def doubts(answer: str) -> int:
+    """0 to 5: the product's checks of ending and arithmetic fail; there is no result where the set's form wants one; it
+    is not what was calculated last; a calculation gives no whole number, where questions ask for things and money.
+    """
+    result, calculated = _result(answer), _calculated(answer)
+    return len(failed_checks(Answer(answer, "stop"), ("ending", "arithmetic"))) + sum(
+        (
+            "####" not in answer,
+            result is not None and bool(calculated) and abs(result - calculated[-1]) > 1e-6,
+            any(value != int(value) for value in calculated),
+        )
+    )
 
 
-def _is_right(term: str, result: str) -> bool:
-    try:
-        value, said = _value(ast.parse(term.strip(), mode="eval").body), float(result)
-    except (SyntaxError, ValueError, ZeroDivisionError):
-        return False
-    return abs(value - said) <= 0.011 * max(1.0, abs(said))  # answers round
+def _result(answer: str) -> float | None:
+    found = RESULT.search(answer)
+    return float(number[0].replace(",", "")) if found and (number := NUMBER.search(found[1])) else None
 
 
-def _value(node: ast.expr) -> float:
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](_value(left), _value(right))
-    raise ValueError("no arithmetic")
+def _calculated(answer: str) -> list[float]:
+    """What its calculations give; of `2/3` the last number."""
+    numbers = (NUMBER.findall(calculation.result) for calculation in calculations(answer))
+    return [float(found[-1].replace(",", "")) for found in numbers if found]

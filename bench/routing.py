@@ -10,17 +10,18 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from answer_checks import failed_checks
+from answer_checks import doubts
 from measuring import Goal, percentile
 from numpy.typing import NDArray
-from routing_data import FOLDER, Indices, Qualities, RoutingSet, read_nine, read_pair, split
+from routing_data import FOLDER, Indices, Qualities, RoutingSet, read_nine, read_pair, split, weak_answers
 
 from jobs.decisions.calibrating import cross_predicted, fitted
+from jobs.decisions.checking import Answer, failed_checks
 from jobs.decisions.predicting import VECTOR, Predictor
 from jobs.decisions.routing import calibrated_price_weight
 from worker.prior import write_predictor
@@ -115,16 +116,36 @@ def figure(part: str, policy: str, test: RoutingSet, picks: Indices, best: int) 
     )
 
 
-def gap(part: str, whole: RoutingSet, trained: Indices, tested: Indices, *, checked: bool = False) -> Gap:
-    """How well the predicted gain of the strong model orders the tested rows. `checked`: failed checks go first."""
+def gap(part: str, whole: RoutingSet, trained: Indices, tested: Indices, doubted: Sequence[int] = ()) -> Gap:
+    """How well the predicted gain of the strong model orders the tested rows. `doubted`: for each row of the set, how
+    much is visibly wrong with the weak model's answer; who has more of it goes first.
+    """
     known = whole.part(trained)
     answers = predicted(fitted(known.features, known.scores), whole.part(tested))
     gain, scores = answers[:, 1] - answers[:, 0], whole.scores[tested]
-    if checked:
-        gain = gain + np.array([failed_checks(text) for text in whole.part(tested).texts])
+    if doubted:
+        gain = gain + np.array(doubted)[tested]
     drawn = np.random.default_rng(SEED).integers(0, len(tested), (RESAMPLES, len(tested)))
     resampled = np.array([apgr(gain[rows], scores[rows]) for rows in drawn])
     return Gap(part, len(tested), interval(apgr(gain, scores), resampled))
+
+
+def halves(whole: RoutingSet) -> tuple[Indices, Indices]:
+    trained, tested = split(len(whole.texts), (0.5, 0.5), SEED)
+    return trained, tested
+
+
+def cascade_gaps(folder: Path) -> list[Gap]:
+    """By the question alone; with what is visibly wrong with the weak model's answer, as a cascade sees it; and with no
+    more of that than the product's checks.
+    """
+    whole, answers = read_pair(folder, "routellm_gsm8k"), weak_answers(folder, "routellm_gsm8k")
+    product = [len(failed_checks(Answer(answer, "stop"), ("ending", "arithmetic"))) for answer in answers]
+    return [
+        gap("GSM8K, question", whole, *halves(whole)),
+        gap("GSM8K, cascade", whole, *halves(whole), [doubts(answer) for answer in answers]),
+        gap("GSM8K, cascade, product's checks", whole, *halves(whole), product),
+    ]
 
 
 def apgr(gain: NDArray[np.floating], scores: Qualities) -> float:
@@ -193,16 +214,8 @@ def main() -> int:
     seen, test = split(len(nine.texts), (0.75, 0.25), SEED)
     figures = policies("held-out prompts", nine, seen, test)
     folds = list(unseen(nine))
-    answered = read_pair(given.data, "routellm_gsm8k", with_answer=True)
-    gaps = [
-        gap(title, data, *split(len(data.texts), (0.5, 0.5), SEED), checked=checked)
-        for title, data, checked in (
-            ("MMLU", read_pair(given.data, "routellm_mmlu"), False),
-            ("GSM8K, question", read_pair(given.data, "routellm_gsm8k"), False),
-            ("GSM8K, cascade", answered, True),
-            ("GSM8K, cascade without checks", answered, False),
-        )
-    ]
+    mmlu = read_pair(given.data, "routellm_mmlu")
+    gaps = [gap("MMLU", mmlu, *halves(mmlu)), *cascade_gaps(given.data)]
     milliseconds = percentile(decision_ms(fitted(nine.features[seen], nine.scores[seen]), nine), 0.95)
 
     router, (quality, saved) = figures[0], pooled(folds)

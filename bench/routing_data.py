@@ -57,17 +57,19 @@ def read_nine(folder: Path) -> RoutingSet:
     return RoutingSet("llmrouter9", texts, raw_features(texts, embedded(texts)), tuple(PRICES), prices, scores, tasks)
 
 
-def read_pair(folder: Path, name: str, *, with_answer: bool = False) -> RoutingSet:
-    """Mixtral and GPT-4.
-
-    `with_answer`: the text is the question and Mixtral's answer to it, as a cascade sees them.
-    """
+def read_pair(folder: Path, name: str) -> RoutingSet:
+    """Mixtral and GPT-4."""
     rows = _rows(folder / f"{name}.jsonl")
-    texts = tuple(f"{row['prompt']}\n{row['weak_response']}" if with_answer else row["prompt"] for row in rows)
+    texts = tuple(row["prompt"] for row in rows)
     scores = np.array([[row["weak_correct"], row["strong_correct"]] for row in rows], np.float64)
     tasks = tuple(row.get("subject", name) for row in rows)
     features = raw_features(texts, embedded(texts))
     return RoutingSet(name, texts, features, ("mixtral", "gpt-4"), np.array([0.24, 24.7]), scores, tasks)
+
+
+def weak_answers(folder: Path, name: str) -> list[str]:
+    """Mixtral's, in the order of the set."""
+    return [row["weak_response"] for row in _rows(folder / f"{name}.jsonl")]
 
 
 def split(count: int, shares: tuple[float, ...], seed: int) -> list[Indices]:
