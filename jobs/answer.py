@@ -44,7 +44,8 @@ async def answer(work: Work, world: World) -> Finished:
         context.examples, limit=MAX_EXAMPLES, budget_tokens=EXAMPLE_TOKENS, count_tokens=world.count_tokens
     )
     context = replace(context, examples=examples)
-    found = fuse(context.candidates, question=question.searched, limit=MAX_RERANKED)
+    read = MAX_RERANKED if world.reranker else MAX_PASSAGES
+    found = fuse(context.candidates, question=question.searched, limit=read)
     ranked = await best_passages(found, question.searched, world, limit=MAX_PASSAGES)
     passages = compress(
         ranked, question.searched, budget_tokens=chosen.route.context_budget_tokens, count_tokens=world.count_tokens

@@ -15,7 +15,7 @@ from jobs.ports import Opening
 from worker.client import RequestRefused
 from worker.ports import Closing
 
-REQUEST_TIMEOUT_S = 65.0  # usage_v4 may take 60
+REQUEST_TIMEOUT_S = 65.0  # usage_v3 may take 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Operations:
         return found
 
     async def usage(self, since: datetime, until: datetime, by: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        """The ledger's sums, a row per combination of `by`: see `usage_v4`."""
+        """The ledger's sums, a row per combination of `by`: see `usage_v3`."""
         bounds = {"since": since.isoformat(), "until": until.isoformat(), "by": list(by)}
-        found: Sequence[Mapping[str, Any]] = await self._call("usage_v4", bounds)
+        found: Sequence[Mapping[str, Any]] = await self._call("usage_v3", bounds)
         return found
 
     async def dead(self, *, code: str | None, max_rows: int) -> Sequence[Mapping[str, Any]]:

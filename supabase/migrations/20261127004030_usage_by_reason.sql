@@ -2,7 +2,7 @@
 -- Both are known of attempts that ended with an answer, and stand beside each of their calls.
 alter table rowcall.calls add column route_reason text, add column prompt_version text;
 
--- As before, and those two.
+-- As before, with those two and with the checks that an answer failed.
 create or replace function rowcall.close_calls(closings jsonb[], settled uuid[] default '{}') returns void
 language sql set search_path = '' as $$
   with given as (
@@ -41,8 +41,8 @@ language sql set search_path = '' as $$
          tokens_in = s.tokens_in + excluded.tokens_in, tokens_out = s.tokens_out + excluded.tokens_out
 $$;
 
--- usage_v3, kept apart by reason and by prompt as well.
-create function rowcall.usage_v4(since timestamptz, until timestamptz, by text[])
+-- usage_v2, kept apart by reason and by prompt as well; and how many answers were checked, and how many of them failed: the share of escalations.
+create function rowcall.usage_v3(since timestamptz, until timestamptz, by text[])
 returns table (day date, tenant text, kind text, purpose text, route text, reason text, prompt text, model text, calls bigint, failed bigint, abandoned bigint,
                unpriced bigint, tokens_in bigint, tokens_cached bigint, tokens_out bigint, cost_usd numeric, reused bigint, saved_usd numeric,
                p50_ms float8, p95_ms float8, checked bigint, escalated bigint)
@@ -74,5 +74,5 @@ begin
    group by 1, 2, 3, 4, 5, 6, 7, 8
    order by 1 desc nulls last, 16 desc, 9 desc, 2, 3, 4, 5, 6, 7, 8;
 end $$;
-revoke all on function rowcall.usage_v4(timestamptz, timestamptz, text[]) from public, anon, authenticated, service_role;
-grant execute on function rowcall.usage_v4(timestamptz, timestamptz, text[]) to service_role;
+revoke all on function rowcall.usage_v3(timestamptz, timestamptz, text[]) from public, anon, authenticated, service_role;
+grant execute on function rowcall.usage_v3(timestamptz, timestamptz, text[]) to service_role;

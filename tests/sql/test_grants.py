@@ -170,7 +170,6 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "usage_v1": WORKER,
     "usage_v2": WORKER,
     "usage_v3": WORKER,
-    "usage_v4": WORKER,
     "reembed_documents_v1": WORKER,
     "documents_to_reembed_v1": WORKER,
     "rated_answers_v1": WORKER,

@@ -22,7 +22,7 @@ def book(sql: Session, **columns: Any) -> None:
 
 
 def usage(sql: Session, *by: str) -> list[dict[str, Any]]:
-    return sql.all("select * from rowcall.usage_v4(%s, %s, %s)", LONG_AGO, SOON, list(by))
+    return sql.all("select * from rowcall.usage_v3(%s, %s, %s)", LONG_AGO, SOON, list(by))
 
 
 def status(sql: Session, window_s: float = 3600) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def test_only_the_secret_key_may_ask(sql: Session) -> None:
     user: User = sql.new_user()
     sql.as_user(user)
     for question in ("status_v1(60)", "usage_v1(now(), now(), '{}')", "usage_v2(now(), now(), '{}')",
-                     "usage_v3(now(), now(), '{}')", "usage_v4(now(), now(), '{}')",
+                     "usage_v3(now(), now(), '{}')",
                      "embedding_models_v1()", "cancel_generations_v1('{}')"):  # fmt: skip
         with sql.refused("42501", "permission denied"):
             sql.run(f"select * from rowcall.{question}")
