@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,11 +19,12 @@ import jobs
 from jobs.decisions.breaking import Breaking
 from jobs.decisions.pricing import most_usd
 from jobs.decisions.prompting import Template
-from jobs.decisions.routing import DEFAULT_ROUTING
+from jobs.decisions.routing import DEFAULT_ROUTING, Routing
 from jobs.errors import JobError
 from jobs.ports import Job, ModelName, Opening, World
-from worker.adapters.broadcast import broadcasting
+from worker.adapters.broadcast import SupabaseBroadcast, broadcasting
 from worker.adapters.circuits import RedisCircuits
+from worker.adapters.database import Database
 from worker.adapters.database import connected as database_connected
 from worker.adapters.examples import SupabaseExamples
 from worker.adapters.knowledge import SupabaseKnowledge, cached_of
@@ -130,77 +131,59 @@ def claiming_of(section: WorkerSection, lanes: LanesSection) -> Claiming:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """To every outside system."""
+
+    database: Database
+    redis: Any  # arq's client
+    models: Clients
+    broadcast: SupabaseBroadcast
+
+
+@asynccontextmanager
+async def connections(settings: Settings) -> AsyncIterator[Connections]:
+    """All of a worker's, while the block runs."""
+    environment, section = settings.environment, settings.configuration.broadcast
+    url, secret_key = environment.SUPABASE_URL, environment.SUPABASE_SECRET_KEY.get_secret_value()
+    patience_s = settings.configuration.worker.lease_s / 3
+    async with (
+        database_connected(url, secret_key, thread_timeout_s=patience_s) as database,
+        redis_connected(environment.REDIS_URL) as redis,
+        AsyncExitStack() as stack,
+    ):
+        models = await connect_models(stack, settings)
+        quota = quota_of(section, redis)
+        async with broadcasting(url, secret_key, quota=quota, interval_s=section.interval_s) as broadcast:
+            yield Connections(database, redis, models, broadcast)
+
+
 @asynccontextmanager
 async def machine(settings: Settings) -> AsyncIterator[Machine]:
-    """Every adapter of a worker, connected while the block runs."""
-    configuration, environment = settings.configuration, settings.environment
-    secret_key = environment.SUPABASE_SECRET_KEY.get_secret_value()
-    lease_s = configuration.worker.lease_s
-    name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
-    embedding_model = ModelName(settings.embedding.provider, settings.embedding.model)
-    metrics = Metrics()
+    """A worker, every adapter connected while the block runs."""
+    configuration = settings.configuration
     routing = settings.read_routing()  # before anything is connected: it may say that a file does not fit
-    async with AsyncExitStack() as stack:
-        connecting = database_connected(environment.SUPABASE_URL, secret_key, thread_timeout_s=lease_s / 3)
-        database = await stack.enter_async_context(connecting)
-        redis = await stack.enter_async_context(redis_connected(environment.REDIS_URL))
-        clients = await connect_models(stack, settings)
-        quota = quota_of(configuration.broadcast, redis)
-        broadcast = await stack.enter_async_context(
-            broadcasting(
-                environment.SUPABASE_URL, secret_key, quota=quota, interval_s=configuration.broadcast.interval_s
-            )
-        )
-        metrics.watch_broadcast(sent=lambda: broadcast.sent, failed=lambda: broadcast.failed)
-        # A job whose first model call is known beforehand has its ledger row opened by the claim: no round trip for it.
-        routes = settings.as_routes()
-        route = routes["default"]
-        most = most_usd(settings.embedding_price, tokens_in=QUESTION_TOKENS, tokens_out=0)
-        embedding = Opening("embed", embedding_model, reserved_usd=most)
-        opens = {"answer": embedding, "complete": route.opening("complete")}
-        policy = Policy(**configuration.retries.model_dump())
+    name = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+    policy, metrics = Policy(**configuration.retries.model_dump()), Metrics()
+    async with connections(settings) as to:
+        metrics.watch_broadcast(sent=lambda: to.broadcast.sent, failed=lambda: to.broadcast.failed)
+        knowledge = SupabaseKnowledge(to.database, embedding_model=settings.embedding_name)
+        lease_s = configuration.worker.lease_s
         rows = SupabaseRows(
-            database,
+            to.database,
             worker=name,
             lease_s=lease_s,
-            opens=opens,
+            opens=first_calls(settings),
             max_losses=policy.max_losses,
             uncached=metrics.answer_uncached,
         )
-        stack.push_async_callback(rows.close)
-        knowledge = SupabaseKnowledge(database, embedding_model=embedding_model)
-        examples = SupabaseExamples(database, embedding_model=embedding_model)
-        limits, prompts = RedisLimits(redis, settings.limits), read_prompts()
-        paced_chat = PacedChat(OpenAIChat(clients), limits, count_tokens)
-        paced_embedder = paced_embedder_of(settings, clients, limits)
-        reranker = reranker_of(clients, settings.reranker)
-        circuits = RedisCircuits(redis, Breaking(**configuration.breaking.model_dump()))
-        queue, leases = ArqQueue(redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
-
-        def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
-            return World(
-                knowledge,
-                examples,
-                paced_embedder,
-                paced_chat,
-                ledger,
-                stream,
-                circuits,
-                count_tokens,
-                routes,
-                routing,
-                prompts,
-                settings.caching,
-                reranker,
-                settings.embedding_price,
-            )
-
+        queue, leases = ArqQueue(to.redis, redelivery_s=lease_s), Leases(rows, lease_s=lease_s)
         executor = Executor(
             jobs=JOBS,
-            world=world,
+            world=worlds_of(settings, to, knowledge, routing),
             rows=rows,
             queue=queue,
-            broadcast=broadcast,
+            broadcast=to.broadcast,
             leases=leases,
             prices=settings.prices,
             count_tokens=count_tokens,
@@ -210,9 +193,52 @@ async def machine(settings: Settings) -> AsyncIterator[Machine]:
         )
         sweeping = Sweeping(**configuration.sweeper.model_dump(), max_backlog=configuration.intake.max_backlog)
         # A worker that dies with the turn keeps it for no longer than its rows.
-        sweeper = Sweeper(rows, queue, RedisTurn(redis, ttl_s=min(TURN_S, lease_s)), metrics, sweeping)
-        asker = Asker(settings.table_automations, SupabaseTables(database), queue, otherwise=executor.run)
-        yield Machine(name, rows, knowledge, queue, redis, leases, executor, asker, sweeper, metrics)
+        sweeper = Sweeper(rows, queue, RedisTurn(to.redis, ttl_s=min(TURN_S, lease_s)), metrics, sweeping)
+        asker = Asker(settings.table_automations, SupabaseTables(to.database), queue, otherwise=executor.run)
+        try:
+            yield Machine(name, rows, knowledge, queue, to.redis, leases, executor, asker, sweeper, metrics)
+        finally:
+            await rows.close()
+
+
+def first_calls(settings: Settings) -> Mapping[str, Opening]:
+    """By kind, where a job's first model call is known beforehand: the claim opens its ledger row."""
+    most = most_usd(settings.embedding_price, tokens_in=QUESTION_TOKENS, tokens_out=0)
+    embedding = Opening("embed", settings.embedding_name, reserved_usd=most)
+    return {"answer": embedding, "complete": settings.as_routes()["default"].opening("complete")}
+
+
+def worlds_of(
+    settings: Settings, to: Connections, knowledge: SupabaseKnowledge, routing: Routing
+) -> Callable[[AttemptLedger, AttemptStream], World]:
+    """The world of each attempt: all but the ledger and the stream is shared."""
+    limits = RedisLimits(to.redis, settings.limits)
+    examples = SupabaseExamples(to.database, embedding_model=settings.embedding_name)
+    embedder = paced_embedder_of(settings, to.models, limits)
+    model = PacedChat(OpenAIChat(to.models), limits, count_tokens)
+    circuits = RedisCircuits(to.redis, Breaking(**settings.configuration.breaking.model_dump()))
+    routes, prompts = settings.as_routes(), read_prompts()
+    reranker = reranker_of(to.models, settings.reranker)
+
+    def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
+        return World(
+            knowledge=knowledge,
+            examples=examples,
+            embedder=embedder,
+            model=model,
+            ledger=ledger,
+            stream=stream,
+            circuits=circuits,
+            count_tokens=count_tokens,
+            routes=routes,
+            routing=routing,
+            prompts=prompts,
+            caching=settings.caching,
+            reranker=reranker,
+            embedding_price=settings.embedding_price,
+        )
+
+    return world
 
 
 async def connect_models(stack: AsyncExitStack, settings: Settings) -> Clients:
@@ -233,9 +259,8 @@ def reranker_of(clients: Clients, section: RerankerSection) -> HttpReranker | No
 
 def paced_embedder_of(settings: Settings, clients: Clients, limits: RedisLimits) -> PacedEmbedder:
     """Of questions and chunks, within the fleet's limits."""
-    section = settings.embedding
-    name = ModelName(section.provider, section.model)
-    embedder = OpenAIEmbedder(clients[name.provider], name, sends_dimensions=section.sends_dimensions)
+    name, sends_dimensions = settings.embedding_name, settings.embedding.sends_dimensions
+    embedder = OpenAIEmbedder(clients[name.provider], name, sends_dimensions=sends_dimensions)
     return PacedEmbedder(embedder, limits, count_tokens)
 
 

@@ -168,8 +168,12 @@ class Settings(Section):
         return prices
 
     @property
+    def embedding_name(self) -> ModelName:
+        return ModelName(self.embedding.provider, self.embedding.model)
+
+    @property
     def embedding_price(self) -> Price | None:
-        return self.prices.get(ModelName(self.embedding.provider, self.embedding.model))
+        return self.prices.get(self.embedding_name)
 
     @property
     def limits(self) -> dict[ModelName, PerMinute]:
