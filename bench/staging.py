@@ -15,11 +15,11 @@ ACCOUNT = {"email": "bench@example.com", "password": "what a bench needs no more
 
 
 @contextmanager
-def temporary_stack(*, workers: int) -> Iterator[Stack]:
+def temporary_stack(*, workers: int = 0, parts: frozenset[str] = PARTS) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="rowcall-bench-") as folder:
         state = Path(folder) / "state"
         try:
-            with Stack(StackConfig(state, PROJECT, parts=PARTS, workers=workers)) as stack:
+            with Stack(StackConfig(state, PROJECT, parts=parts, workers=workers)) as stack:
                 yield stack
         finally:
             reset_state(state)

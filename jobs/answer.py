@@ -45,7 +45,7 @@ async def answer(work: Work, world: World) -> Finished:
     )
     context = replace(context, examples=examples)
     read = MAX_RERANKED if world.reranker else MAX_PASSAGES
-    found = fuse(context.candidates, question=question.searched, limit=read)
+    found = fuse(context.candidates, question=question.searched, limit=read, word_shares=context.word_shares)
     ranked = await best_passages(found, question.searched, world, limit=MAX_PASSAGES)
     passages = compress(
         ranked, question.searched, budget_tokens=chosen.route.context_budget_tokens, count_tokens=world.count_tokens

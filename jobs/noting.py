@@ -11,6 +11,7 @@ def noted(context: Context, ranked: Sequence[Ranked], passages: Sequence[Passage
     """Of retrieval, compression, few-shot and cache. Tokens are those of texts, without titles and headings."""
     return {
         "candidates": len(context.candidates),
+        "counted_words": len(context.word_shares),
         "ranked": len(ranked),
         "context_tokens": sum(passage.candidate.tokens for passage in ranked),
         "passages": len(passages),

@@ -104,6 +104,8 @@ class Context:
     other_model: bool  # the owner has chunks whose vectors are another embedding model's: they cannot be found
     call_id: str | None
     cached: tuple[CachedAnswer, ...] = ()  # answers to questions like this one, nearest first
+    # Of the question's words, the share of all chunks that hold each, above 0; empty: nobody has counted yet.
+    word_shares: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from jobs.decisions.differing import differ
-from jobs.decisions.terms import Bm25, terms
+from jobs.decisions.terms import UNCOUNTED, Bm25, term_shares, terms
 
 # Weighted min-max fusion of cosine similarity and of BM25 over the candidates (Bruch, Gai and Ingber 2023, "An Analysis
 # of Fusion Functions for Hybrid Retrieval": convex sums beat RRF). Measured with 30 candidates from each search, by
@@ -51,7 +51,7 @@ class Candidate:
     heading_path: tuple[str, ...]
     content: str
     tokens: int
-    similarity: float | None  # cosine, -1 to 1
+    similarity: float | None  # cosine, -1 to 1; None: its vector is another model's
     text_rank: float | None  # Postgres' ts_rank_cd
     vector_position: int | None  # from 1; None: not among the nearest
     text_position: int | None
@@ -65,11 +65,17 @@ class Ranked:
     content: str  # the candidate's, without what it shares with a neighbour that is ranked above it
 
 
-def fuse(candidates: Sequence[Candidate], *, question: str, limit: int) -> tuple[Ranked, ...]:
-    """The best passages, best first, from several documents; what a passage above says already is left out."""
+def fuse(
+    candidates: Sequence[Candidate], *, question: str, limit: int, word_shares: Mapping[str, float] = UNCOUNTED
+) -> tuple[Ranked, ...]:
+    """The best passages, best first, from several documents; what a passage above says already is left out.
+
+    `word_shares`: of the question's words, the share of all chunks that hold each.
+    """
     chosen: list[Ranked] = []
     from_document: Counter[str] = Counter()
-    left = sorted(zip(candidates, _scores(candidates, question), strict=True), key=lambda pair: pair[0].chunk_id)
+    scores = _scores(candidates, question, word_shares)
+    left = sorted(zip(candidates, scores, strict=True), key=lambda pair: pair[0].chunk_id)
     while left and len(chosen) < limit:
         worth = [score * REPEAT_FACTOR ** from_document[c.document_id] for c, score in left]
         candidate, score = left.pop(worth.index(max(worth)))
@@ -80,9 +86,9 @@ def fuse(candidates: Sequence[Candidate], *, question: str, limit: int) -> tuple
     return tuple(chosen)
 
 
-def _scores(candidates: Sequence[Candidate], question: str) -> list[float]:
+def _scores(candidates: Sequence[Candidate], question: str, word_shares: Mapping[str, float]) -> list[float]:
     texts = [terms(" ".join((c.title, *c.heading_path, c.content))) for c in candidates]
-    bm25 = Bm25.over(terms(question), texts)
+    bm25 = Bm25.over(terms(question), texts, term_shares(word_shares))
     by_meaning = _spread([c.similarity for c in candidates])
     by_words = _spread([bm25.score(text) for text in texts])
     return [(1 - WORDS_WEIGHT) * near + WORDS_WEIGHT * match for near, match in zip(by_meaning, by_words, strict=True)]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -34,6 +34,18 @@ def terms(text: str) -> tuple[str, ...]:
     return tuple(chain.from_iterable(map(_terms_of, _WORD.findall(text))))
 
 
+def term_shares(word_shares: Mapping[str, float]) -> dict[str, float]:
+    """The shares of words, by the terms that find them; a name in code by itself, not by its parts."""
+    shares: dict[str, float] = {}
+    for word, share in word_shares.items():
+        for term in terms(word)[:1]:
+            shares[term] = max(share, shares.get(term, 0.0))
+    return shares
+
+
+UNCOUNTED: Mapping[str, float] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Bm25:
     """Scores texts of one collection against a question."""
@@ -42,10 +54,16 @@ class Bm25:
     mean_length: float
 
     @classmethod
-    def over(cls, question: Iterable[str], texts: Sequence[Sequence[str]]) -> "Bm25":
+    def over(
+        cls, question: Iterable[str], texts: Sequence[Sequence[str]], shares: Mapping[str, float] = UNCOUNTED
+    ) -> "Bm25":
+        """`shares`, above 0: of a larger collection, for the terms that were counted there."""
         found = Counter(chain.from_iterable(map(set, texts)))
         count = len(texts)
-        weights = {term: log(1 + (count - found[term] + 0.5) / (found[term] + 0.5)) for term in dict.fromkeys(question)}
+        weights = {
+            term: -log(shares[term]) if term in shares else log(1 + (count - found[term] + 0.5) / (found[term] + 0.5))
+            for term in dict.fromkeys(question)
+        }
         return cls(weights, max(1.0, sum(map(len, texts)) / max(1, count)))
 
     def score(self, text: Sequence[str]) -> float:

@@ -1,5 +1,6 @@
 """What a job reads, it reads as the row's owner, and leaves again as who it was."""
 
+from math import sqrt
 from typing import Any
 
 import pytest
@@ -124,7 +125,8 @@ def test_the_nearest_come_first_and_words_are_found_beside_them(sql: Session) ->
     assert contents(found) == ["chunk number 0", "chunk number 1", "chunk number 2", "the aardvark"]
     first, last = found["chunks"][0], found["chunks"][-1]
     assert (first["vector_position"], first["text_position"], first["similarity"]) == (1, None, pytest.approx(1.0))
-    assert (last["vector_position"], last["text_position"], last["similarity"]) == (None, 1, None)
+    assert (last["vector_position"], last["text_position"]) == (None, 1)
+    assert last["similarity"] == pytest.approx(1 / sqrt(1.36))
     assert (first["title"], first["heading_path"], first["ordinal"]) == ("T", ["Heading"], 0)
 
 
@@ -156,10 +158,42 @@ def test_chunks_of_another_model_are_found_by_words_only_and_reported(sql: Sessi
     assert not context(sql, running(sql, user))["other_model"]
 
 
+def counted(sql: Session, *contents: str) -> User:
+    """An owner of chunks that Postgres has gathered its statistics of."""
+    user = sql.new_user()
+    document(sql, user, *contents)
+    sql.as_postgres()
+    sql.run("analyze rowcall.chunks")
+    sql.as_service()
+    return user
+
+
+def test_how_common_the_words_of_a_question_are_is_told_once_they_are_counted(sql: Session) -> None:
+    unknown = context(sql, running(sql, sql.new_user()), "Which leases expire?")
+    user = counted(sql, *(f"rows and chunk {n}" for n in range(30)), *(f"leases of row {n}" for n in range(10)))
+    shares = context(sql, running(sql, user), "Do the LEASES of aardvarks expire with the rows?")["word_shares"]
+    assert unknown["word_shares"] == {}
+    assert set(shares) == {"LEASES", "aardvarks", "expire", "rows"}
+    assert shares["rows"] == pytest.approx(1.0)
+    assert shares["LEASES"] == pytest.approx(0.25)
+    assert 0 < shares["aardvarks"] == shares["expire"] < 0.25
+
+
+@pytest.mark.parametrize("exact_up_to", [EXACT, APPROXIMATE])
+def test_words_of_most_chunks_find_nothing_beside_rarer_ones(sql: Session, exact_up_to: int) -> None:
+    user = counted(sql, *(f"row chunk {n}" for n in range(30)), "leases expire", "a lease", "it expires")
+
+    def found(question: str) -> list[str]:
+        given = context(sql, running(sql, user), question, exact_up_to=exact_up_to, embedding_model="another")
+        return sorted(contents(given))
+
+    assert found("Does a row's lease expire?") == ["a lease", "it expires", "leases expire"]
+    assert len(found("Does a row expire?")) == 30  # as many as there are places: one rare word may miss the subject
+
+
 @pytest.mark.parametrize("question", ["", "?!", "the", "a | b & !c <-> 'd' \\ : *", "x" * 100_000])
 def test_no_question_breaks_the_search(sql: Session, question: str) -> None:
-    user = sql.new_user()
-    document(sql, user, "text")
+    user = counted(sql, "text")
     assert contents(context(sql, running(sql, user), question)) == ["text"]
 
 

@@ -46,6 +46,7 @@ class SupabaseKnowledge:
             other_model=found["other_model"],
             call_id=found["call_id"],
             cached=tuple(cached_of(row) for row in found["cached"]),
+            word_shares=found["word_shares"],
         )
 
     async def document(self, work: Work) -> Document | None:

@@ -82,6 +82,17 @@ def test_words_decide_between_chunks_of_equal_meaning() -> None:
     assert [r.candidate.chunk_id for r in ranked] == [2, 1]
 
 
+def test_a_word_that_is_rare_among_all_chunks_counts_though_all_that_was_found_hold_it() -> None:
+    rare = [candidate(id, f"Lease lease {id}", 0.5, f"d{id}") for id in range(4)]
+    common = candidate(9, "How long does a queue row last?", 0.5, "d9")
+    found = [*rare, common]
+    counted = {"lease": 0.01, "long": 0.5, "queue": 0.5, "row": 0.9, "last": 0.6}
+    by_what_was_found = fuse(found, question=QUESTION, limit=5)
+    by_all_chunks = fuse(found, question=QUESTION, limit=5, word_shares=counted)
+    assert by_what_was_found[0].candidate == common
+    assert by_all_chunks[-1].candidate == common
+
+
 def test_meaning_finds_a_chunk_that_shares_no_word() -> None:
     near, far = candidate(1, "It ends after 15 s.", 0.9), candidate(2, "The queue of rows.", 0.1)
     assert fuse([near, far], question=QUESTION, limit=1)[0].candidate == near

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.decisions.terms import Bm25, terms
+from jobs.decisions.terms import Bm25, term_shares, terms
 from tests.jobs.decisions.documents import anything, paragraphs
 
 
@@ -19,6 +19,18 @@ def test_a_score_is_positive_exactly_where_a_word_is_shared(texts: list[str], qu
     split = [terms(text) for text in texts]
     bm25 = Bm25.over(terms(question), split)
     assert [bm25.score(text) > 0 for text in split] == [bool({*terms(question)} & {*text}) for text in split]
+
+
+@settings(max_examples=50)
+@given(st.floats(0.001, 0.999), st.floats(0.001, 0.999))
+def test_of_two_words_the_one_that_fewer_of_all_texts_hold_counts_more(one: float, other: float) -> None:
+    texts = [("lease", "row"), ("queue", "row")]
+    bm25 = Bm25.over(("lease", "queue"), texts, {"lease": one, "queue": other})
+    assert (bm25.score(texts[0]) > bm25.score(texts[1])) == (one < other)
+
+
+def test_the_share_of_a_word_is_that_of_its_term_and_of_forms_the_greatest() -> None:
+    assert term_shares({"Leases": 0.1, "lease": 0.2, "max_rows": 0.3, "the": 0.9}) == {"leas": 0.2, "max_row": 0.3}
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class MemoryKnowledge:
         candidates = tuple(
             self._candidate(
                 found[chunk_id],
-                similarity=similarity[chunk_id] if chunk_id in near else None,
+                similarity=similarity.get(chunk_id),
                 text_rank=rank[chunk_id] if chunk_id in by_words else None,
                 vector_position=near.get(chunk_id),
                 text_position=by_words.get(chunk_id),
