@@ -21,7 +21,8 @@ RUN pip install --no-deps . \
 
 FROM python:3.13-slim
 COPY --from=build /opt/rowcall /opt/rowcall
-ENV PATH=/opt/rowcall/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# A worker multiplies small matrices: threads of numpy would only take processors from other workers.
+ENV PATH=/opt/rowcall/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
 WORKDIR /app
 COPY rowcall.toml ./
 USER 10001:10001

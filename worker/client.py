@@ -14,6 +14,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -175,6 +176,20 @@ class Rowcall:
         """Says what the answer was worth; said again it takes the place of what was said before."""
         rating = {"generation_id": id, "rating": 1 if good else -1, "comment": comment}
         await rows(self._rowcall.table("feedback").upsert(rating, on_conflict="generation_id,user_id"))
+
+    async def rated_well(self, kind: str, *, days: int) -> list[dict[str, Any]]:
+        """The input and answer of the user's own rows that the user rated well in these days, the latest rating first;
+        at most 1,000.
+        """
+        since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+        ratings = self._rowcall.table("feedback").select("generation_id").eq("rating", 1).gte("created_at", since)
+        rated = await rows(ratings.order("created_at", desc=True).limit(1000))
+        ids = [rating["generation_id"] for rating in rated]
+        found = dict[str, dict[str, Any]]()
+        for page in _pages(ids, PAGE):
+            query = self._rowcall.table("generations").select("id, input, answer").in_("id", page)
+            found |= {row["id"]: row for row in await rows(query.eq("kind", kind).eq("status", "succeeded"))}
+        return [found[id] for id in ids if id in found]
 
     async def put_documents(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Writes documents, known by their source: new ones, and those that changed, are ingested.

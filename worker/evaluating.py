@@ -109,6 +109,18 @@ def read_items(path: Path) -> tuple[Item, ...]:
     return items
 
 
+def rated_items(rows: Sequence[Row], *, days: int) -> tuple[Item, ...]:
+    """Questions of rows whose answers were rated well, with those as references; of equal questions the first."""
+    first: dict[str, Item] = {}
+    for row in rows:
+        first.setdefault(json.dumps(row["input"], sort_keys=True), Item(row["input"], (row["answer"],)))
+    if not first:
+        raise EvaluationError(
+            f"you have rated no answer well in the last {days} days: there is nothing to compare with"
+        )
+    return tuple(first.values())
+
+
 def read_variant(text: str) -> Variant:
     """`name` or `name:key=value,key=value`; keys as in rowcall.toml with dots, quality or route; values as TOML or
     bare.

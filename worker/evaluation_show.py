@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.commands import Account
-from worker.evaluating import EvaluationError, Measured, Plan, as_json, caveats, summarised
+from worker.evaluating import EvaluationError, Measured, Plan, as_json, caveats, rated_items, summarised
 from worker.evaluation_report import evaluation_report, pareto_svg
 from worker.evaluation_run import is_local, run_variants
 from worker.settings import load
@@ -20,12 +21,21 @@ COLUMNS = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNComple
 
 
 async def show_evaluation(
-    plan: Plan, account: Account, environ: Mapping[str, str], *, svg: Path | None, machine_readable: bool
+    plan: Plan,
+    account: Account,
+    environ: Mapping[str, str],
+    *,
+    rated_days: int | None,
+    svg: Path | None,
+    machine_readable: bool,
 ) -> bool:
-    """Whether every variant answered something."""
+    """Whether every variant answered something. `rated_days`: the user's own rated questions, not the plan's."""
     shown = Console(stderr=True, quiet=machine_readable)
     try:
         async with account.client() as rowcall:
+            if rated_days is not None:
+                rated = await rowcall.rated_well(plan.kind, days=rated_days)
+                plan = replace(plan, items=rated_items(rated, days=rated_days))
             with (
                 _warnings_only(),
                 Progress(*COLUMNS, console=shown, transient=True, disable=not shown.is_terminal) as bars,

@@ -16,6 +16,20 @@ from worker.local.stack import Stack
 QUESTIONS = ("How fast is the swift?", "Who feeds the swift?", "Where does the swift sleep?")
 
 
+ACCOUNT: Mapping[str, Any] = {"email": "evaluator@example.com", "password": "asks the same again"}
+
+
+@pytest.fixture
+def as_evaluator(rowcall_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has a document, and whom commands ask as."""
+    asyncio.run(ingest(rowcall_stack))
+    for name, value in rowcall_stack.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SUPABASE_PUBLISHABLE_KEY", rowcall_stack.publishable_key)
+    monkeypatch.setenv("ROWCALL_EMAIL", ACCOUNT["email"])
+    monkeypatch.setenv("ROWCALL_PASSWORD", ACCOUNT["password"])
+
+
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     path = tmp_path / "questions.jsonl"
@@ -23,23 +37,17 @@ def questions(tmp_path: Path) -> Path:
     return path
 
 
-async def ingest(stack: Stack, account: Mapping[str, str]) -> None:
-    async with Rowcall(stack.url, stack.publishable_key, sign_up=True, **account) as user:
+async def ingest(stack: Stack) -> None:
+    async with Rowcall(stack.url, stack.publishable_key, sign_up=True, **ACCOUNT) as user:
         text = "# Swift\n\nThe swift flies 31 metres per second. It sleeps in the air. Nobody feeds the swift."
         written = await user.put_documents([{"source": "swift.md", "content": text}])
         await user.wait_all([document["generation_id"] for document in written])
 
 
+@pytest.mark.usefixtures("as_evaluator")
 def test_variants_answer_the_same_questions_and_the_cache_spares_the_second_round(
-    rowcall_stack: Stack, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    questions: Path, tmp_path: Path
 ) -> None:
-    account = {"email": "evaluator@example.com", "password": "asks the same again"}
-    asyncio.run(ingest(rowcall_stack, account))
-    for name, value in rowcall_stack.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SUPABASE_PUBLISHABLE_KEY", rowcall_stack.publishable_key)
-    monkeypatch.setenv("ROWCALL_EMAIL", account["email"])
-    monkeypatch.setenv("ROWCALL_PASSWORD", account["password"])
     picture = tmp_path / "pareto.svg"
 
     def evaluate(*variants: str) -> dict[str, Any]:
@@ -59,6 +67,27 @@ def test_variants_answer_the_same_questions_and_the_cache_spares_the_second_roun
 
     (again,) = evaluate("cached:cache.mode=exact")["variants"]
     assert (again["reused"], again["cost_usd"], again["quality"]) == (3, 0.0, 1.0)
+
+
+@pytest.mark.usefixtures("as_evaluator")
+def test_own_questions_whose_answers_were_rated_well_are_a_set(rowcall_stack: Stack) -> None:
+    async def asked_and_rated() -> None:
+        async with Rowcall(rowcall_stack.url, rowcall_stack.publishable_key, **ACCOUNT) as user:
+            good, again, bad = [await user.submit({"question": q}) for q in (*QUESTIONS[:1] * 2, QUESTIONS[1])]
+            await user.wait_all([good, again, bad])
+            for id, liked in ((good, True), (again, True), (bad, False)):
+                await user.rate(id, good=liked)
+
+    asyncio.run(asked_and_rated())
+    ran = CliRunner().invoke(app, ["eval", "--from", "feedback", "--json", "--variant", "same"])
+    assert ran.exit_code == 0, ran.output
+    report = json.loads(ran.stdout)
+    assert report["inputs"] == [{"question": QUESTIONS[0]}]
+    assert (report["variants"][0]["quality"], report["questions"]["same"][0]["cited"]) == (1.0, None)
+
+    nothing = CliRunner().invoke(app, ["eval", "--from", "feedback", "--kind", "complete"])
+    assert nothing.exit_code == 1
+    assert "rated no answer well in the last 90 days" in nothing.stderr
 
 
 async def test_a_row_is_born_running_with_the_claims_of_its_owner(rowcall_stack: Stack, rowcall: Rowcall) -> None:

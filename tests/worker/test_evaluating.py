@@ -18,6 +18,7 @@ from worker.evaluating import (
     as_json,
     caveats,
     measured,
+    rated_items,
     read_items,
     read_variant,
     summarised,
@@ -51,6 +52,17 @@ def test_a_set_is_read_with_one_or_several_answers_and_sources(tmp_path: Path) -
         Item({"question": "a?"}, ("x",)),
         Item({"question": "b?"}, ("x", "y"), ("s",)),
     )
+
+
+def test_of_equal_questions_the_answer_that_was_rated_last_is_the_reference() -> None:
+    rows = [
+        {"input": {"question": "a?", "filter": {}}, "answer": "new"},
+        {"input": {"filter": {}, "question": "a?"}, "answer": "old"},
+        {"input": {"question": "b?"}, "answer": "x"},
+    ]
+    assert [(i.answers, i.sources) for i in rated_items(rows, days=9)] == [(("new",), ()), (("x",), ())]
+    with pytest.raises(EvaluationError, match="in the last 9 days"):
+        rated_items([], days=9)
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,13 @@
 """The routing classifier, trained on the project's own answers."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from worker.cli.ending import ExitCode, act, fail
-from worker.cli.options import STATE, JsonOption, StateOption
+from worker.cli.options import STATE, JsonOption, Origin, StateOption
 from worker.cli.projects import chosen_project, operator
-
-
-class Origin(StrEnum):
-    FEEDBACK = "feedback"
 
 
 def calibrate(

@@ -6,15 +6,21 @@ from typing import Annotated
 import typer
 
 from worker.cli.ending import ExitCode, act, fail
-from worker.cli.options import STATE, JsonOption, StateOption
+from worker.cli.options import STATE, JsonOption, Origin, StateOption
 from worker.cli.projects import account, chosen_project
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each argument is one of the command line
     questions: Annotated[
-        Path, typer.Argument(metavar="JSONL", exists=True, dir_okay=False, help="a question a line, with its answer")
-    ],
+        Path | None,
+        typer.Argument(metavar="JSONL", exists=True, dir_okay=False, help="a question a line, with its answer"),
+    ] = None,
     *,
+    origin: Annotated[
+        Origin | None,
+        typer.Option("--from", metavar="feedback", help="instead: your own questions whose answers you rated well"),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, metavar="DAYS", help="how far back ratings are taken")] = 90,
     variant: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,8 +48,10 @@ def evaluate(
     from worker.evaluation_show import show_evaluation
     from worker.settings import ConfigurationError
 
+    if (questions is None) == (origin is None):
+        fail("name a file of questions, or give --from feedback", ExitCode.USAGE)
     try:
-        items = read_items(questions)
+        items = read_items(questions) if questions else ()
         variants = [read_variant(text) for text in variant or ("best:quality=best", "as-configured")]
         environ = chosen_project(state).environ
         for each in variants:
@@ -56,4 +64,5 @@ def evaluate(
     if len(set(names)) < len(names) or (baseline and baseline not in names):
         fail(f"variants need names of their own, and --baseline one of them: {', '.join(names)}", ExitCode.USAGE)
     plan = Plan(tuple(variants), items, baseline or names[0], kind, at_once)
-    act(show_evaluation(plan, account(state), environ, svg=svg, machine_readable=as_json))
+    rated_days = days if origin else None
+    act(show_evaluation(plan, account(state), environ, rated_days=rated_days, svg=svg, machine_readable=as_json))

@@ -1,11 +1,19 @@
 """Options that several commands take."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 STATE = Path(".rowcall")
+
+
+class Origin(StrEnum):
+    """Where a command's questions come from, in place of a file."""
+
+    FEEDBACK = "feedback"
+
 
 StateOption = Annotated[Path, typer.Option("--state", help="where the embedded Supabase keeps its data and keys")]
 FLAG = ""  # the metavar of an option that takes no value: its type would stand there as <bool>
