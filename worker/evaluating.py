@@ -54,6 +54,7 @@ class Plan:
     baseline: str  # a variant's name
     kind: str = "answer"
     at_once: int = 4  # questions under way
+    is_judged: bool = False  # by a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,16 @@ class Measured:
     finished_ms: float | None
     route: str | None
     reused: bool
+    answer: str | None = None
+    grade: float | None = None  # 0 to 1, by a judge
 
     @property
     def quality(self) -> float:
-        """0 to 1: whether a right source is cited, where the set names sources; else overlap with the reference."""
+        """0 to 1: a judge's grade, where there is one; else whether a right source is cited, where the set names
+        sources; else overlap with the reference.
+        """
+        if self.grade is not None:
+            return self.grade
         return float(self.cited) if self.cited is not None else self.f1 or 0.0
 
 
@@ -97,13 +104,15 @@ class Summary:
     routes: Mapping[str, int]
 
 
-def read_items(path: Path) -> tuple[Item, ...]:
-    """The questions of a JSONL file: {"question" or "input", "answer" or "answers", "source" or "sources"} a line."""
+def read_items(path: Path, *, is_judged: bool = False) -> tuple[Item, ...]:
+    """The questions of a JSONL file: {"question" or "input", "answer" or "answers", "source" or "sources"} a line; a
+    judge does without the latter two.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
-    items = tuple(_item(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip())
+    items = tuple(_item(line, f"{path}:{n}", is_judged=is_judged) for n, line in enumerate(lines, 1) if line.strip())
     if not items:
         raise EvaluationError(f"{path} holds no question")
     return items
@@ -166,6 +175,7 @@ def measured(row: Row, item: Item, as_if: Mapping[str, Price] | None, calls: Seq
         finished_ms=_ms(row["started_at"], row["finished_at"]),
         route=row["route"],
         reused=reused,
+        answer=row["answer"],
     )
 
 
@@ -228,7 +238,7 @@ def _median(values: Sequence[float | None]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _item(line: str, where: str) -> Item:
+def _item(line: str, where: str, *, is_judged: bool) -> Item:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
@@ -238,10 +248,10 @@ def _item(line: str, where: str) -> Item:
     input = row.get("input", {"question": row["question"]} if isinstance(row.get("question"), str) else None)
     if not isinstance(input, dict) or not input:
         raise EvaluationError(f"{where} has neither a question nor an input")
-    answers, sources = _texts(row, "answer", where), _texts(row, "source", where)
-    if not answers and not sources:
+    item = Item(input, _texts(row, "answer", where), _texts(row, "source", where))
+    if not is_judged and not item.answers and not item.sources:
         raise EvaluationError(f"{where} has neither answers nor sources to judge an answer by")
-    return Item(input, answers, sources)
+    return item
 
 
 def _texts(row: Row, name: str, where: str) -> tuple[str, ...]:

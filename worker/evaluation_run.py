@@ -26,14 +26,14 @@ async def run_variants(
     for variant in plan.variants:
         chosen = settings[variant.name]
         as_if = list_prices(chosen) if is_local(chosen) else None
-        async with _working(chosen) as m:
+        async with working(chosen) as m:
             places = asyncio.Semaphore(plan.at_once)
 
             async def ask(item: Item, m: Machine = m, variant: Variant = variant) -> tuple[Row, Sequence[Closing]]:
                 async with places:  # noqa: B023 - gathered before the next variant
-                    answered = await _answered(rowcall, m, item, plan.kind, variant.options)
+                    ended = await answered(rowcall, m, item, plan.kind, variant.options)
                     progress(variant.name)
-                    return answered
+                    return ended
 
             answers = await asyncio.gather(*(ask(item) for item in plan.items))
         results[variant.name] = [
@@ -63,12 +63,13 @@ def list_prices(settings: Settings) -> dict[str, Price]:
 
 
 @asynccontextmanager
-async def _working(settings: Settings) -> AsyncIterator[Machine]:
+async def working(settings: Settings) -> AsyncIterator[Machine]:
+    """A machine that keeps the rows that it began, while the block runs."""
     async with machine(settings) as m, m.leases.renewed():
         yield m
 
 
-async def _answered(rowcall: Rowcall, m: Machine, item: Item, kind: str, options: Row) -> tuple[Row, Sequence[Closing]]:
+async def answered(rowcall: Rowcall, m: Machine, item: Item, kind: str, options: Row) -> tuple[Row, Sequence[Closing]]:
     """The ended row, and its calls as far as they are known here.
 
     One that is to be retried later waits for its time in the queue, for whichever worker is there.

@@ -12,9 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.commands import Account
-from worker.evaluating import EvaluationError, Measured, Plan, as_json, caveats, rated_items, summarised
+from worker.evaluating import (
+    EvaluationError,
+    Measured,
+    Plan,
+    as_json,
+    caveats,
+    rated_items,
+    summarised,
+)
 from worker.evaluation_report import evaluation_report, pareto_svg
 from worker.evaluation_run import is_local, run_variants
+from worker.judging import judge_answers, judge_notes, require_questions, with_grades
 from worker.settings import load
 
 COLUMNS = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
@@ -31,21 +40,30 @@ async def show_evaluation(
 ) -> bool:
     """Whether every variant answered something. `rated_days`: the user's own rated questions, not the plan's."""
     shown = Console(stderr=True, quiet=machine_readable)
+    judged: list[str] = []
     try:
         async with account.client() as rowcall:
             if rated_days is not None:
                 rated = await rowcall.rated_well(plan.kind, days=rated_days)
                 plan = replace(plan, items=rated_items(rated, days=rated_days))
+            if plan.is_judged:
+                require_questions(plan)
             with (
                 _warnings_only(),
                 Progress(*COLUMNS, console=shown, transient=True, disable=not shown.is_terminal) as bars,
             ):
                 tasks = {v.name: bars.add_task(v.name, total=len(plan.items)) for v in plan.variants}
                 results = await run_variants(plan, environ, rowcall, lambda name: bars.advance(tasks[name]))
+                if plan.is_judged:
+                    task = bars.add_task("judge", total=len(plan.items) * len(plan.variants))
+                    grades = await judge_answers(plan, results, environ, rowcall, lambda: bars.advance(task))
+                    asked = len(plan.items)
+                    plan, results = with_grades(plan, results, grades)
+                    judged = judge_notes(asked, len(plan.items), grades)
     except EvaluationError as error:
         Console(stderr=True).print(str(error), style="red", markup=False)
         return False
-    notes = caveats(len(plan.items), as_if=is_local(load(environ)))
+    notes = [*caveats(len(plan.items), as_if=is_local(load(environ))), *judged]
     return _show(plan, results, notes, svg=svg, machine_readable=machine_readable)
 
 

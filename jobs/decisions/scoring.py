@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+GRADES = 10
+_GRADE = re.compile(rf"^\W*score\W*(\d|{GRADES})(?:\s*/\s*{GRADES})?\W*$", re.IGNORECASE | re.MULTILINE)
 _MARKER = re.compile(r"\[\d{1,3}(?:\s*[,;]\s*\d{1,3})*\]")
 
 
@@ -30,6 +32,12 @@ def contains(answer: str, references: Sequence[str]) -> bool:
 def cites(cited: Iterable[str], wanted: Iterable[str]) -> bool:
     """Whether one of the sources that should be cited is."""
     return not set(wanted).isdisjoint(cited)
+
+
+def grade_in(text: str) -> int | None:
+    """The grade that a judge's text ends with, 0 to GRADES; None: it gives none."""
+    grades = _GRADE.findall(text)
+    return int(grades[-1]) if grades else None
 
 
 def _f1(one: Sequence[str], two: Sequence[str]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -88,6 +89,29 @@ def test_own_questions_whose_answers_were_rated_well_are_a_set(rowcall_stack: St
     nothing = CliRunner().invoke(app, ["eval", "--from", "feedback", "--kind", "complete"])
     assert nothing.exit_code == 1
     assert "rated no answer well in the last 90 days" in nothing.stderr
+
+
+@pytest.mark.usefixtures("as_evaluator")
+def test_a_judge_grades_what_a_set_has_no_reference_for(rowcall_stack: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "bare.jsonl"
+    path.write_text("".join(json.dumps({"question": question}) + "\n" for question in QUESTIONS))
+    fault = {"kind": "says", "text": "It says so. [1]\nScore: 7"}
+    rule = {"match": {"contains": '"references": []'}, "times": "always", "fault": fault}
+    faults = httpx.URL(rowcall_stack.model_url).join("/control/faults")
+    httpx.post(faults, json=[rule]).raise_for_status()
+    try:
+        ran = CliRunner().invoke(app, ["eval", str(path), "--json", "--judge", "--variant", "same"])
+    finally:
+        httpx.delete(faults).raise_for_status()
+    assert ran.exit_code == 0, ran.output
+    report = json.loads(ran.stdout)
+    assert [found["grade"] for found in report["questions"]["same"]] == [0.7] * 3
+    assert report["variants"][0]["quality"] == pytest.approx(0.7)
+    assert any("a model's grade" in note for note in report["notes"])
+
+    ungraded = CliRunner().invoke(app, ["eval", str(path), "--judge", "--variant", "same"])
+    assert ungraded.exit_code == 1
+    assert "the judge gave no grade" in ungraded.stderr
 
 
 async def test_a_row_is_born_running_with_the_claims_of_its_owner(rowcall_stack: Stack, rowcall: Rowcall) -> None:

@@ -145,7 +145,7 @@ class TestKindsAndLanes:
         with sql.refused("PT400", "kind must be one of answer, not "):
             insert(sql, kind="x" * 1_000)
         sql.as_service()
-        with sql.refused("PT400", "kind must be one of answer, complete, ingest, learn_example, not nonsense"):
+        with sql.refused("PT400", "kind must be one of answer, complete, ingest, judge, learn_example, not nonsense"):
             insert(sql, kind="nonsense")
 
     def test_the_service_may_insert_every_kind_on_the_kind_s_own_lane(self, sql: Session) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.ending import ExitCode, act, fail
-from worker.cli.options import STATE, JsonOption, Origin, StateOption
+from worker.cli.options import FLAG, STATE, JsonOption, Origin, StateOption
 from worker.cli.projects import account, chosen_project
 
 
@@ -28,6 +28,9 @@ def evaluate(  # noqa: PLR0913 - each argument is one of the command line
         ),
     ] = None,
     baseline: Annotated[str, typer.Option(help="the variant that the others are compared with")] = "",
+    is_judged: Annotated[
+        bool, typer.Option("--judge", metavar=FLAG, help="quality is a grade that the best route gives each answer")
+    ] = False,
     kind: Annotated[str, typer.Option(help="the job")] = "answer",
     at_once: Annotated[int, typer.Option(min=1, max=100, help="questions under way at the same time")] = 4,
     svg: Annotated[
@@ -51,7 +54,7 @@ def evaluate(  # noqa: PLR0913 - each argument is one of the command line
     if (questions is None) == (origin is None):
         fail("name a file of questions, or give --from feedback", ExitCode.USAGE)
     try:
-        items = read_items(questions) if questions else ()
+        items = read_items(questions, is_judged=is_judged) if questions else ()
         variants = [read_variant(text) for text in variant or ("best:quality=best", "as-configured")]
         environ = chosen_project(state).environ
         for each in variants:
@@ -63,6 +66,6 @@ def evaluate(  # noqa: PLR0913 - each argument is one of the command line
     names = [each.name for each in variants]
     if len(set(names)) < len(names) or (baseline and baseline not in names):
         fail(f"variants need names of their own, and --baseline one of them: {', '.join(names)}", ExitCode.USAGE)
-    plan = Plan(tuple(variants), items, baseline or names[0], kind, at_once)
+    plan = Plan(tuple(variants), items, baseline or names[0], kind, at_once, is_judged)
     rated_days = days if origin else None
     act(show_evaluation(plan, account(state), environ, rated_days=rated_days, svg=svg, machine_readable=as_json))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.decisions.scoring import cites, contains, normalised, token_f1
+from jobs.decisions.scoring import GRADES, cites, contains, grade_in, normalised, token_f1
 
 
 @given(st.text(), st.text())
@@ -15,6 +15,16 @@ def test_the_overlap_is_a_share_and_the_same_from_both_sides(one: str, two: str)
 def test_a_text_agrees_with_itself(text: str) -> None:
     assert token_f1(text, [text]) == 1
     assert contains(f"before {text} after", [text]) or not normalised(text)
+
+
+@given(st.text(), st.integers(0, GRADES), st.sampled_from(["Score: {}", "**Score: {}**", "score {}/10", "Score: {}\n"]))
+def test_the_last_line_s_grade_is_found_whatever_stands_before_it(reasons: str, grade: int, line: str) -> None:
+    assert grade_in(f"{reasons}\n{line.format(grade)}") == grade
+
+
+@pytest.mark.parametrize("text", ["", "8", "Score: 11", "Score: 100", "Score: -", "The score: 8 it is", "Score: 7.5"])
+def test_what_is_no_grade_is_none(text: str) -> None:
+    assert grade_in(text) is None
 
 
 def test_the_reference_that_fits_best_counts() -> None:
