@@ -20,7 +20,7 @@ from jobs.routes import chosen_route
 MAX_CHUNKS = 30  # candidates from each of the two searches
 MAX_RERANKED = 24  # of them, read by a reranker where there is one
 MAX_PASSAGES = 8  # in the prompt
-NEAR_EXAMPLES = 12  # candidates, of the questions nearest to this one
+NEAR_EXAMPLES = 40  # candidates, of the questions nearest to this one; 12 where all answers differ
 MAX_EXAMPLES = 2  # of them, in the prompt
 EXAMPLE_TOKENS = 400  # of those together
 
@@ -41,7 +41,11 @@ async def answer(work: Work, world: World) -> Finished:
         cache_scope=reusing.scope,
     )
     examples = choose_examples(
-        context.examples, limit=MAX_EXAMPLES, budget_tokens=EXAMPLE_TOKENS, count_tokens=world.count_tokens
+        context.examples,
+        question.searched,
+        limit=MAX_EXAMPLES,
+        budget_tokens=EXAMPLE_TOKENS,
+        count_tokens=world.count_tokens,
     )
     context = replace(context, examples=examples)
     read = MAX_RERANKED if world.reranker else MAX_PASSAGES

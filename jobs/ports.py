@@ -100,7 +100,7 @@ class Context:
     """What retrieval found as the row's owner, and the ledger row that it opened for the model call that follows."""
 
     candidates: tuple[Candidate, ...]
-    examples: tuple["Example", ...]
+    examples: tuple["Example", ...]  # nearest first
     other_model: bool  # the owner has chunks whose vectors are another embedding model's: they cannot be found
     call_id: str | None
     cached: tuple[CachedAnswer, ...] = ()  # answers to questions like this one, nearest first
@@ -113,6 +113,7 @@ class Example:
     question: str
     answer: str
     similarity: float  # cosine, -1 to 1
+    to_nearer: tuple[float, ...]  # the cosines of its question with those of the examples before it, in their order
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,28 @@
 """Which earlier exchanges are shown to the model beside a question."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.decisions.caching import normalised
 from jobs.decisions.terms import terms
 
 LEAST_SIMILARITY = 0.35  # cosine of the questions; below it an example is about something else
 
 # Maximal marginal relevance (Carbonell and Goldstein 1998): what an example that says the same as a chosen one loses.
-# `python bench/few_shot.py` chose it on one part of the data and reports another.
+# `python bench/few_shot.py` chose it, and the three below, on one part of the data and reports another.
 REPEAT_WEIGHT = 0.1
 SAME = 0.9  # share of words of two questions from which they are one
+
+REPEATING = 0.5  # share of candidates whose answer another has too, from which answers are a choice of few
+WORDS_WEIGHT = 0.3  # of the share of words of two questions, beside their cosine
+RIDGE = 0.2
+
+_WORD = re.compile(r"\w+")
 
 
 class Scored(Protocol):
@@ -25,29 +37,81 @@ class Scored(Protocol):
     @property
     def similarity(self) -> float: ...
 
+    @property
+    def to_nearer(self) -> Sequence[float]:
+        """The cosines of its question with those of the candidates before it, in their order."""
+        ...
+
 
 Example = TypeVar("Example", bound=Scored)
 
 
 def choose_examples(
-    candidates: Sequence[Example], *, limit: int, budget_tokens: int, count_tokens: Callable[[str], int]
+    candidates: Sequence[Example],
+    question: str,
+    *,
+    limit: int,
+    budget_tokens: int,
+    count_tokens: Callable[[str], int],
 ) -> tuple[Example, ...]:
     """At most `limit` examples, similar to the question and not to each other, of at most budget_tokens together.
 
-    The most similar is the last: it stands nearest to the question.
+    `candidates`: nearest first. Where many of them have the same answer (labels, routes, canned texts), each answer is
+    shown in proportion to what speaks for it, by the highest quotients of d'Hondt. The best stands last, nearest to the
+    question.
     """
+    support = _support(candidates, question)
     left = [(c, frozenset(terms(c.question))) for c in candidates if c.similarity >= LEAST_SIMILARITY]
     chosen: list[tuple[Example, frozenset[str]]] = []
     while left and len(chosen) < limit:
+        seats = Counter(normalised(c.answer) for c, _ in chosen)
         shared = [max((_shared(words, other) for _, other in chosen), default=0.0) for _, words in left]
-        worth = [c.similarity - REPEAT_WEIGHT * repeat for (c, _), repeat in zip(left, shared, strict=True)]
+        worth = [
+            (support[answer] / (1 + seats[answer]), c.similarity - REPEAT_WEIGHT * repeat)
+            for (c, _), repeat in zip(left, shared, strict=True)
+            for answer in [normalised(c.answer)]
+        ]
         best = worth.index(max(worth))
         candidate, words = left.pop(best)
         tokens = count_tokens(candidate.question) + count_tokens(candidate.answer)
         if shared[best] < SAME and tokens <= budget_tokens:
             chosen.append((candidate, words))
             budget_tokens -= tokens
-    return tuple(sorted((c for c, _ in chosen), key=lambda c: c.similarity))
+    return tuple(sorted((c for c, _ in chosen), key=lambda c: (support[normalised(c.answer)], c.similarity)))
+
+
+def _support(candidates: Sequence[Scored], question: str) -> Mapping[str, float]:
+    """How much the candidates speak for each answer, >= 0; all 0 where few of them have an answer in common.
+
+    A ridge regression in the space of the vectors and words of the candidates alone, in its dual form (Saunders et al.
+    1998): it learns which directions tell the answers apart here, where a vote only counts who is near.
+    """
+    answers = [normalised(c.answer) for c in candidates]
+    count = Counter(answers)
+    support = dict.fromkeys(answers, 0.0)
+    if sum(n for n in count.values() if n > 1) < REPEATING * len(answers) or not answers:
+        return support
+    alike = WORDS_WEIGHT * _shared_words([question, *(c.question for c in candidates)])
+    asked = alike[0, 1:] + [c.similarity for c in candidates]
+    among = alike[1:, 1:] + (1 + RIDGE) * np.eye(len(candidates))
+    for place, candidate in enumerate(candidates):
+        among[place, :place] += candidate.to_nearer
+        among[:place, place] += candidate.to_nearer
+    for answer, weight in zip(answers, np.linalg.solve(among, asked), strict=True):
+        support[answer] += float(weight)
+    return {answer: max(0.0, summed) for answer, summed in support.items()}
+
+
+def _shared_words(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Of each two texts, of the words of both (stop words too, which tell what is asked), 0 to 1."""
+    words = [frozenset(_WORD.findall(text.casefold())) for text in texts]
+    places = {word: place for place, word in enumerate(frozenset().union(*words))}
+    holds = np.zeros((len(texts), len(places)))
+    for row, of_text in enumerate(words):
+        holds[row, [places[word] for word in of_text]] = 1.0
+    both, count = holds @ holds.T, holds.sum(axis=1)
+    shared: NDArray[np.float64] = both / np.maximum(1.0, count[:, None] + count - both)
+    return shared
 
 
 def _shared(one: frozenset[str], two: frozenset[str]) -> float:

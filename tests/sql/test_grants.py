@@ -147,6 +147,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "word_shares": WORKER,
     "context_v1": WORKER,
     "context_v2": WORKER,
+    "context_v3": WORKER,
     "read_document_v1": WORKER,
     "store_chunks_v1": WORKER,
     "ingest_anew": WORKER,

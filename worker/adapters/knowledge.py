@@ -39,10 +39,10 @@ class SupabaseKnowledge:
             "cache_scope": cache_scope,
             "opens": [write_backs.opening(opens)],
         }
-        found = await self._database.call("context_v2", arguments)
+        found = await self._database.call("context_v3", arguments)
         return Context(
             candidates=tuple(candidate_of(row) for row in found["chunks"]),
-            examples=tuple(Example(row["question"], row["answer"], row["similarity"]) for row in found["examples"]),
+            examples=tuple(example_of(row) for row in found["examples"]),
             other_model=found["other_model"],
             call_id=found["call_id"],
             cached=tuple(cached_of(row) for row in found["cached"]),
@@ -102,6 +102,10 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
         text_position=row["text_position"],
         metadata=row["metadata"],
     )
+
+
+def example_of(row: Mapping[str, Any]) -> Example:
+    return Example(row["question"], row["answer"], row["similarity"], tuple(row["to_nearer"]))
 
 
 def cached_of(row: Mapping[str, Any]) -> CachedAnswer:

@@ -191,7 +191,7 @@ class MemoryGround:
             del self.database.chunks[key_of(document_id, kept.chunk)]
 
     def add_example(self, user_id: str, question: str, answer: str, vector: Embedding) -> None:
-        self._examples.append((user_id, Example(question, answer, 0.0), vector))
+        self._examples.append((user_id, Example(question, answer, 0.0, ()), vector))
 
     def unlearned_example(self, user_id: str, question: str) -> str:
         id = uuid4().hex

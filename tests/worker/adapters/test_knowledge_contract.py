@@ -137,8 +137,21 @@ async def test_examples_are_the_asker_s_own_nearest_first(ground: Ground) -> Non
     found = await ask(ground, user, max_examples=2)
     assert [example.answer for example in found.examples] == ["That way.", "Above."]
     assert found.examples[0].similarity == pytest.approx(1.0, abs=1e-5)
+    assert [example.to_nearer for example in found.examples] == [(), (pytest.approx(float(NORTH @ UP), abs=1e-3),)]
     assert len((await ask(ground, user, max_examples=1)).examples) == 1
     assert (await ask(ground, user, max_examples=0)).examples == ()
+
+
+async def test_beyond_twelve_examples_those_with_an_answer_in_common_are_offered(ground: Ground) -> None:
+    user = ground.user()
+    answers = [*(f"answer {place}" for place in range(14)), "answer 3"]
+    vectors = [unit_vector(1, place / 10) for place in range(15)]
+    for answer, vector in zip(answers, vectors, strict=True):
+        ground.add_example(user, "Which way?", answer, vector)
+    found = (await ask(ground, user, max_examples=15)).examples
+    assert [example.answer for example in found] == [*answers[:12], "answer 3"]
+    among = [float(vectors[14] @ nearer) for nearer in vectors[:12]]
+    assert found[-1].to_nearer == pytest.approx(among, abs=1e-3)
 
 
 async def test_a_question_without_a_word_is_answered_by_vectors_alone(ground: Ground) -> None:

@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,8 @@ from jobs.ports import (
 )
 from worker.adapters.memory.database import Generation, KeptAnswer, KeptChunk, KeptDocument, MemoryDatabase
 from worker.storable import storable
+
+OFFERED = 12  # examples whose answers differ, as in context_v3
 
 
 class MemoryKnowledge:
@@ -129,11 +132,16 @@ class MemoryKnowledge:
 
     def _near_examples(self, generation: Generation, vector: Embedding, limit: int) -> tuple[Example, ...]:
         mine = [
-            replace(example, similarity=cosine(question, vector))
+            (replace(example, similarity=cosine(question, vector)), question)
             for owner, example, question in self.examples
             if owner is not None and owner == generation.user_id
         ]
-        return tuple(sorted(mine, key=lambda example: -example.similarity)[:limit])
+        near = sorted(mine, key=lambda pair: -pair[0].similarity)[:limit]
+        near = [near[place] for place in places_offered([example.answer for example, _ in near])]
+        return tuple(
+            replace(example, to_nearer=tuple(cosine(question, nearer) for _, nearer in near[:place]))
+            for place, (example, question) in enumerate(near)
+        )
 
     def _cached(self, generation: Generation, vector: Embedding, scope: str | None) -> tuple[CachedAnswer, ...]:
         readable = {
@@ -216,6 +224,12 @@ def may_read(generation: Generation, kept: KeptDocument) -> bool:
 
 def key_of(document_id: str, chunk: NewChunk) -> tuple[str, str, int]:
     return document_id, chunk.content_hash, chunk.occurrence
+
+
+def places_offered(answers: Sequence[str]) -> list[int]:
+    """Of examples, nearest first: the nearest 12, and those whose answer another has too."""
+    count = Counter(answers)
+    return [place for place, answer in enumerate(answers) if place < OFFERED or count[answer] > 1]
 
 
 def cosine(a: Embedding | None, b: Embedding) -> float:
