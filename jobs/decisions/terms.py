@@ -34,6 +34,13 @@ def terms(text: str) -> tuple[str, ...]:
     return tuple(chain.from_iterable(map(_terms_of, _WORD.findall(text))))
 
 
+def names(text: str) -> frozenset[str]:
+    """The terms of words that do not begin with a small letter: names, numbers, what begins a sentence. In a script
+    without capitals all of them.
+    """
+    return frozenset(chain.from_iterable(_terms_of(word) for word in _WORD.findall(text) if not word[0].islower()))
+
+
 def term_shares(word_shares: Mapping[str, float]) -> dict[str, float]:
     """The shares of words, by the terms that find them; a name in code by itself, not by its parts."""
     shares: dict[str, float] = {}

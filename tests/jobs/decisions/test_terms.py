@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.decisions.terms import Bm25, term_shares, terms
+from jobs.decisions.terms import Bm25, names, term_shares, terms
 from tests.jobs.decisions.documents import anything, paragraphs
 
 
@@ -59,3 +59,14 @@ def test_a_rare_word_counts_more_than_a_common_one() -> None:
     texts = [("row", "lease"), ("row", "queue"), ("row", "stream")]
     bm25 = Bm25.over(("row", "lease"), texts)
     assert bm25.score(("lease", "x")) > 3 * bm25.score(("row", "x"))
+
+
+def test_names_are_what_does_not_begin_with_a_small_letter() -> None:
+    assert names("in 1949 the poet Ada Moss wrote") == {"1949", *terms("Ada Moss")}
+    assert names("数据库") == {*terms("数据库")}
+
+
+@settings(max_examples=50)
+@given(anything)
+def test_names_are_terms(text: str) -> None:
+    assert names(text) <= {*terms(text)}

@@ -1,0 +1,54 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.decisions.evidence import PassageUnit, worths
+from jobs.decisions.fusion import Candidate, Ranked
+from jobs.decisions.terms import terms
+from tests.jobs.decisions.documents import paragraphs, sentences
+
+
+def ranked(content: str, score: float, title: str = "Title") -> Ranked:
+    return Ranked(Candidate(1, "d", 0, title, None, (), content, 9, score, None, None, None), score, content)
+
+
+def unit(passage: int, text: str) -> PassageUnit:
+    return PassageUnit(passage, 0, len(text), text, len(text.split()), terms(text), None)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(sentences, max_size=4), max_size=4), paragraphs)
+def test_each_unit_is_worth_something_from_zero(texts: list[list[str]], question: str) -> None:
+    passages = [ranked(" ".join(text), 1 / (place + 1)) for place, text in enumerate(texts)]
+    units = [unit(place, sentence) for place, text in enumerate(texts) for sentence in text]
+    found = worths(units, passages, question)
+    assert len(found) == len(units)
+    assert all(worth >= 0 for worth in found)
+
+
+def test_where_a_number_is_asked_for_a_unit_that_holds_one_is_worth_more() -> None:
+    units = [unit(0, "It is so."), unit(0, "It ended soon."), unit(0, "It ended in 1949.")]
+    _, without, with_number = worths(units, [ranked("", 1.0)], "When was that?")
+    assert with_number > without
+    _, without, with_number = worths(units, [ranked("", 1.0)], "Where was that?")
+    assert with_number == without
+
+
+def test_names_lead_from_passage_to_passage_and_common_words_do_not() -> None:
+    units = [
+        unit(0, "The lease was invented by a teacher, Ada Moss."),
+        unit(1, "Opening."),
+        unit(1, "The old school of Moss stands in Riga."),
+        unit(2, "Opening."),
+        unit(2, "The old school of a teacher stands there."),
+    ]
+    found = worths(
+        units, [ranked("", 0.9), ranked("", 0.1), ranked("", 0.1)], "Where did the inventor of the lease live?"
+    )
+    assert found[2] > found[4]
+
+
+def test_a_title_names_its_passage_without_what_tells_it_from_others() -> None:
+    units = [unit(0, "She starred in the series Charmed."), unit(1, "It ran for years."), unit(2, "It ran for years.")]
+    passages = [ranked("", 0.9), ranked("", 0.1, "Charmed (TV series)"), ranked("", 0.1, "Charmed Circle (film)")]
+    _, named, other = worths(units, passages, "In which series did she star?")
+    assert named > other
