@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import log
 
+from jobs.decisions.dialogue import is_dialogue, smoothed
 from jobs.decisions.fusion import Ranked
 from jobs.decisions.minifying import Rows
 from jobs.decisions.terms import Bm25, names, terms
@@ -50,15 +51,20 @@ class PassageUnit:
 
 
 def worths(units: Sequence[PassageUnit], passages: Sequence[Ranked], question: str) -> list[float]:
-    """Of each unit, from 0."""
+    """Of each unit, from 0. In a dialogue what is asked about spreads over turns that follow each other, most of
+    which do not say its name: there the worth of a passage is that of its surroundings, and there are no hops.
+    """
     asked = terms(question)
-    scores = [ranked.score for ranked in passages]
+    talk = is_dialogue([ranked.content for ranked in passages])
+    scores = smoothed(passages) if talk else [ranked.score for ranked in passages]
     bm25 = Bm25.over(asked, [unit.terms for unit in units])
     matches = _of_most([bm25.score(unit.terms) for unit in units])
     found = [
         _PASSAGE_WEIGHT * scores[unit.passage] + _WORDS_WEIGHT * match
         for unit, match in zip(units, matches, strict=True)
     ]
+    if talk:
+        return found
     shared = _of_most(_shared(units, found, asked))
     found = [worth + _SHARED_WEIGHT * share for worth, share in zip(found, shared, strict=True)]
     named = _named(units, found, passages)

@@ -89,12 +89,12 @@ def fuse(
 def _scores(candidates: Sequence[Candidate], question: str, word_shares: Mapping[str, float]) -> list[float]:
     texts = [terms(" ".join((c.title, *c.heading_path, c.content))) for c in candidates]
     bm25 = Bm25.over(terms(question), texts, term_shares(word_shares))
-    by_meaning = _spread([c.similarity for c in candidates])
-    by_words = _spread([bm25.score(text) for text in texts])
+    by_meaning = spread([c.similarity for c in candidates])
+    by_words = spread([bm25.score(text) for text in texts])
     return [(1 - WORDS_WEIGHT) * near + WORDS_WEIGHT * match for near, match in zip(by_meaning, by_words, strict=True)]
 
 
-def _spread(scores: Sequence[float | None]) -> list[float]:
+def spread(scores: Sequence[float | None]) -> list[float]:
     """The scores between 0, the least of them, and 1, the best; an unknown one lies at 0, and equal ones at 1."""
     known = [score for score in scores if score is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,19 @@ def test_a_passage_about_what_the_best_sentence_names_is_kept() -> None:
     ]
     kept = compress(found, "Where was the inventor of the lease born?", budget_tokens=16, count_tokens=count_words)
     assert [p.text for p in kept] == ["The lease was invented by Ada Moss.", "She was born in Riga in 1901."]
+
+
+def test_of_a_meeting_turns_that_follow_each_other_are_kept_whole() -> None:
+    turns = [f"{'Bob' if n % 2 else 'Ann'}: This is turn {n} of a meeting." for n in range(40)]
+    chunks = ["\n\n".join(turns[start : start + 4]) for start in range(0, 40, 4)]
+    scores = (0.1, 0.9, 0.0, 0.2, 0.1, 0.8, 0.3, 0.9, 0.2, 0.1)
+    found = [
+        Ranked(replace(ranked(n, chunk).candidate, document_id="meeting", ordinal=n), score, chunk)
+        for n, (chunk, score) in enumerate(zip(chunks, scores, strict=True))
+    ]
+    fits = sum(map(count_words, chunks[5:8]))
+    kept = compress(found, "lease", budget_tokens=fits, count_tokens=count_words)
+    assert [(p.chunk_id, p.text) for p in kept] == [(n, chunks[n]) for n in (5, 6, 7)]
 
 
 @settings(max_examples=60)
