@@ -159,8 +159,10 @@ def test_chunks_of_another_model_are_found_by_words_only_and_reported(sql: Sessi
 
 
 def counted(sql: Session, *contents: str) -> User:
-    """An owner of chunks that Postgres has gathered its statistics of."""
+    """An owner of chunks that Postgres has gathered its statistics of, and of no others."""
     user = sql.new_user()
+    sql.as_postgres()
+    sql.run("delete from rowcall.chunks")
     document(sql, user, *contents)
     sql.as_postgres()
     sql.run("analyze rowcall.chunks")
@@ -169,14 +171,18 @@ def counted(sql: Session, *contents: str) -> User:
 
 
 def test_how_common_the_words_of_a_question_are_is_told_once_they_are_counted(sql: Session) -> None:
-    unknown = context(sql, running(sql, sql.new_user()), "Which leases expire?")
     user = counted(sql, *(f"rows and chunk {n}" for n in range(30)), *(f"leases of row {n}" for n in range(10)))
     shares = context(sql, running(sql, user), "Do the LEASES of aardvarks expire with the rows?")["word_shares"]
-    assert unknown["word_shares"] == {}
     assert set(shares) == {"LEASES", "aardvarks", "expire", "rows"}
     assert shares["rows"] == pytest.approx(1.0)
     assert shares["LEASES"] == pytest.approx(0.25)
     assert 0 < shares["aardvarks"] == shares["expire"] < 0.25
+
+
+def test_before_they_are_counted_any_word_is_searched_and_none_is_told(sql: Session) -> None:
+    sql.as_service()
+    assert sql.value("select rowcall.any_of('{leas,row}', '{}')::text") == "'leas' | 'row'"
+    assert sql.value("select rowcall.word_shares('the leases', '{}')") == {}
 
 
 @pytest.mark.parametrize("exact_up_to", [EXACT, APPROXIMATE])
