@@ -60,24 +60,27 @@ def choose_examples(
     shown in proportion to what speaks for it, by the highest quotients of d'Hondt. The best stands last, nearest to the
     question.
     """
-    support = _support(candidates, question)
-    left = [(c, frozenset(terms(c.question))) for c in candidates if c.similarity >= LEAST_SIMILARITY]
-    chosen: list[tuple[Example, frozenset[str]]] = []
+    left = [c for c in candidates if c.similarity >= LEAST_SIMILARITY]  # the nearest: none before one of them goes
+    words = {c.question: frozenset(terms(c.question)) for c in left}
+    support = _support(left, question)
+    chosen: list[Example] = []
+
+    def repeated(candidate: Example) -> float:
+        return max((_shared(words[candidate.question], words[other.question]) for other in chosen), default=0.0)
+
+    def worth(candidate: Example) -> tuple[float, float]:
+        answer = normalised(candidate.answer)
+        seats = sum(normalised(other.answer) == answer for other in chosen)
+        return support[answer] / (1 + seats), candidate.similarity - REPEAT_WEIGHT * repeated(candidate)
+
     while left and len(chosen) < limit:
-        seats = Counter(normalised(c.answer) for c, _ in chosen)
-        shared = [max((_shared(words, other) for _, other in chosen), default=0.0) for _, words in left]
-        worth = [
-            (support[answer] / (1 + seats[answer]), c.similarity - REPEAT_WEIGHT * repeat)
-            for (c, _), repeat in zip(left, shared, strict=True)
-            for answer in [normalised(c.answer)]
-        ]
-        best = worth.index(max(worth))
-        candidate, words = left.pop(best)
-        tokens = count_tokens(candidate.question) + count_tokens(candidate.answer)
-        if shared[best] < SAME and tokens <= budget_tokens:
-            chosen.append((candidate, words))
+        best = max(left, key=worth)
+        left.remove(best)
+        tokens = count_tokens(best.question) + count_tokens(best.answer)
+        if repeated(best) < SAME and tokens <= budget_tokens:
+            chosen.append(best)
             budget_tokens -= tokens
-    return tuple(sorted((c for c, _ in chosen), key=lambda c: (support[normalised(c.answer)], c.similarity)))
+    return tuple(sorted(chosen, key=lambda c: (support[normalised(c.answer)], c.similarity)))
 
 
 def _support(candidates: Sequence[Scored], question: str) -> Mapping[str, float]:
