@@ -17,8 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import structlog
-from docs_faq import DATA, ingest, read_lines
+from docs_faq import DATA, ingest
 from measuring import Goal
+from public_data import read_rows
 from rich.console import Console
 from staging import ACCOUNT, temporary_stack
 
@@ -45,7 +46,7 @@ def main() -> int:
     if not DATA.exists():
         print(f"docs_cost skipped: {DATA} is not here")
         return 0
-    asked = [Item({"question": q["question"]}, sources=(q["doc"],)) for q in read_lines("stack_faq.jsonl")]
+    asked = [Item({"question": q["question"]}, sources=(q["doc"],)) for q in read_rows(DATA / "stack_faq.jsonl")]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with temporary_stack(workers=1) as stack:
         results = asyncio.run(_measure(stack, asked))
@@ -65,7 +66,7 @@ def main() -> int:
 
 async def _measure(stack: Stack, asked: Sequence[Item]) -> dict[str, list[Measured]]:
     async with Rowcall.signed_in(stack.url, stack.publishable_key, sign_up=True, **ACCOUNT) as rowcall:
-        await ingest(rowcall, read_lines("stack_docs.jsonl"))
+        await ingest(rowcall, read_rows(DATA / "stack_docs.jsonl"))
         variants = tuple(read_variant(text) for text in VARIANTS)
         rounds = []
         for _ in range(ROUNDS):  # a cached answer is there from the second on

@@ -16,14 +16,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from measuring import Goal, percentile, wilson
+from public_data import SHARED, read_rows
 from retrieving import Retrieval
-from staging import ACCOUNT, PROJECT, temporary_stack
+from staging import ACCOUNT, temporary_stack
 
 from worker.client import Rowcall
 from worker.local.stack import Stack
 from worker.terminal import Times
 
-DATA = PROJECT.parent / "shared" / "data" / "docs"
+DATA = SHARED / "docs"
 LEAST_HITS = 16
 PAGE = 10  # documents in one request
 
@@ -58,7 +59,7 @@ def main() -> int:
     if not (DATA / "stack_docs.jsonl").exists():
         print(f"docs_faq skipped: {DATA} is not here")
         return 0
-    pages, questions = read_lines("stack_docs.jsonl"), read_lines("stack_faq.jsonl")
+    pages, questions = read_rows(DATA / "stack_docs.jsonl"), read_rows(DATA / "stack_faq.jsonl")
     with temporary_stack(workers=1) as stack:
         ingested, asked = asyncio.run(ask_all(stack, pages, questions))
     goal = judge(asked)
@@ -172,10 +173,6 @@ def _verdict(asked: Sequence[Asked], goal: Goal) -> str:
         f"{percentile([a.context_bytes for a in asked], 0.5):,.0f} bytes a context call (p50), first text after "
         f"{percentile([a.first_ms for a in asked], 0.5):.0f} ms (p50)"
     )
-
-
-def read_lines(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
 
 def _parse() -> argparse.Namespace:

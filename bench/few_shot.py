@@ -11,27 +11,26 @@ where a goal is missed.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from comparing import OURS, Compared, Report, table
 from measuring import Goal, to_json
 from numpy.typing import NDArray
-from staging import PROJECT
+from public_data import SHARED, read_rows
 from vectors import embedded
 
 from jobs.answer import NEAR_EXAMPLES
 from jobs.decisions.examples import choose_examples
-from jobs.decisions.statistics import Interval, difference, paired
+from jobs.decisions.statistics import difference, paired
 from jobs.ports import Vectors
 from worker.adapters.memory.knowledge import places_offered
 from worker.adapters.tokens import count_tokens
 
-DATA = PROJECT.parent / "shared" / "data" / "fewshot"
+DATA = SHARED / "fewshot"
 GOALS = {"banking77": 94.0, "clinc150": 96.5}  # per cent
 SHOWN = 5
 MOST = 100  # nearest that any way chooses from
@@ -61,14 +60,14 @@ def main() -> int:
         return 0
     report = {name: _measured(name, tuning=options.tuning) for name in GOALS}
     goals = [
-        Goal(f"{name}: the right label >= {goal} %", f"{(found := report[name]['rowcall'][0]):.1f} %", found >= goal)
+        Goal(f"{name}: the right label >= {goal} %", f"{(found := report[name][OURS][0]):.1f} %", found >= goal)
         for name, goal in GOALS.items()
     ]
     closing = _verdict(report, goals)
     if options.json:
         print(to_json({"sets": report, "goals": goals, "summary": closing}))
     else:
-        print(_table(report), *goals, closing, sep="\n")
+        print(table(report, digits=1, unit=" %"), *goals, closing, sep="\n")
     return 0 if all(goal.holds for goal in goals) else 1
 
 
@@ -107,15 +106,15 @@ def most_similar(examples: Sequence[Example]) -> str | None:
 
 
 WAYS: Mapping[str, tuple[Choice, Vote]] = {
-    "rowcall": (by_choice, most_shown),
+    OURS: (by_choice, most_shown),
     "5 nearest": (by_nearness, most_similar),
     "5 of the 100 nearest": (by_chance, most_similar),
 }
 
 
-def _measured(name: str, *, tuning: bool) -> dict[str, tuple[float, Interval]]:
+def _measured(name: str, *, tuning: bool) -> dict[str, Compared]:
     """The share of right labels of each way, per cent, and how much the first is above it, in points."""
-    rows = [row for row in _lines(f"{name}.jsonl") if row["label"] != "oos"]
+    rows = [row for row in read_rows(DATA / f"{name}.jsonl") if row["label"] != "oos"]
     vectors = embedded([row["text"] for row in rows])
     order = np.random.default_rng(0).permutation(len(rows))
     asked, kept = order[PART : 2 * PART] if tuning else order[:PART], order[2 * PART :]
@@ -127,7 +126,7 @@ def _measured(name: str, *, tuning: bool) -> dict[str, tuple[float, Interval]]:
         for way, (choose, vote) in WAYS.items():
             hits[way].append(vote(choose(candidates, rows[query]["text"], chance)) == rows[query]["label"])
     found = {way: 100 * np.array(right, np.float64) for way, right in hits.items()}
-    return {way: (float(right.mean()), paired(found["rowcall"], right, difference)) for way, right in found.items()}
+    return {way: (float(right.mean()), paired(found[OURS], right, difference)) for way, right in found.items()}
 
 
 def _nearest(rows: Sequence[Mapping[str, str]], vectors: Vectors, kept: Places, near: Vectors) -> list[Example]:
@@ -140,22 +139,8 @@ def _nearest(rows: Sequence[Mapping[str, str]], vectors: Vectors, kept: Places, 
     ]
 
 
-def _lines(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
-
-
-def _table(report: Mapping[str, Mapping[str, tuple[float, Interval]]]) -> str:
-    lines = []
-    for name, found in report.items():
-        lines.append(name)
-        for way, (share, gain) in found.items():
-            beside = f"   rowcall {gain.estimate:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})"
-            lines.append(f"  {way:22}{share:5.1f} %{'' if way == 'rowcall' else beside}")
-    return "\n".join(lines)
-
-
-def _verdict(report: Mapping[str, Mapping[str, tuple[float, Interval]]], goals: Sequence[Goal]) -> str:
-    shares = ", ".join(f"{name} {found['rowcall'][0]:.1f} %" for name, found in report.items())
+def _verdict(report: Report, goals: Sequence[Goal]) -> str:
+    shares = ", ".join(f"{name} {found[OURS][0]:.1f} %" for name, found in report.items())
     return f"few_shot: {sum(goal.holds for goal in goals)} of {len(goals)} goals; {shares}"
 
 

@@ -11,33 +11,31 @@ bootstrap interval. The summary is the last line; exit 1 where a goal is missed.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log2
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psycopg
+from comparing import OURS, Compared, Report, table
 from measuring import Goal, to_json
 from numpy.typing import NDArray
+from public_data import SHARED, read_rows
 from retrieving import Connection, called, shelved
-from staging import PROJECT, temporary_stack
+from staging import temporary_stack
 from vectors import embedded
 
 from jobs.answer import MAX_CHUNKS
 from jobs.decisions.chunking import chunk, embedding_text
 from jobs.decisions.fusion import Candidate, fuse
 from jobs.decisions.reading import find_title, to_markdown
-from jobs.decisions.statistics import Interval, difference, paired
+from jobs.decisions.statistics import difference, paired
 from jobs.decisions.terms import Bm25, terms
 from worker.adapters.knowledge import candidate_of
 from worker.adapters.tokens import count_tokens
 
-SHARED = PROJECT.parent / "shared" / "data"
 COLLECTIONS = ("cranfield", "cisi")
 DOCUMENTATION = "documentation"
 BARE = "documentation, chunks without title and headings"
@@ -101,7 +99,7 @@ def main() -> int:
     if options.json:
         print(to_json({"sets": report, "goals": goals, "summary": closing}))
     else:
-        print(_table(report), *goals, closing, sep="\n")
+        print(table(report, digits=3), *goals, closing, sep="\n")
     return 0 if all(goal.holds for goal in goals) else 1
 
 
@@ -139,7 +137,7 @@ def by_rrf(found: Found) -> Sequence[int]:
 
 
 WAYS: Mapping[str, Way] = {
-    "rowcall": by_fusion,
+    OURS: by_fusion,
     "words by the candidates": uncounted,
     "with feedback": by_feedback,
     "RRF (k = 60)": by_rrf,
@@ -155,7 +153,7 @@ def _first(scores: Scores) -> list[int]:
 # What they find
 
 
-def _measured(collection: Collection, connection: Connection) -> dict[str, tuple[float, Interval]]:
+def _measured(collection: Collection, connection: Connection) -> dict[str, Compared]:
     """The measure of each way, mean over the queries, and how much the first is above it."""
     vectors, asked = embedded(collection.texts), embedded([query.text for query in collection.queries])
     texts = [terms(text) for text in collection.texts]
@@ -170,7 +168,7 @@ def _measured(collection: Collection, connection: Connection) -> dict[str, tuple
             for name, way in WAYS.items():
                 ranking = list(dict.fromkeys(collection.passages[place].document_id for place in way(found)))
                 values[name].append(collection.measure(ranking, query.judged))
-    ours = np.array(values["rowcall"])
+    ours = np.array(values[OURS])
     return {name: (float(np.mean(found)), paired(ours, np.array(found), difference)) for name, found in values.items()}
 
 
@@ -201,8 +199,8 @@ def _collections() -> Iterator[tuple[str, Collection]]:
 
 
 def _abstracts(name: str) -> Collection:
-    corpus = _lines(SHARED / "retrieval" / f"{name}_corpus.jsonl")
-    queries = [row for row in _lines(SHARED / "retrieval" / f"{name}_queries.jsonl") if any(row["qrels"].values())]
+    corpus = read_rows(SHARED / "retrieval" / f"{name}_corpus.jsonl")
+    queries = [row for row in read_rows(SHARED / "retrieval" / f"{name}_queries.jsonl") if any(row["qrels"].values())]
     passages = [
         _passage(place, row["id"], 0, row["title"], (), row["text"].removeprefix(row["title"]).strip())
         for place, row in enumerate(corpus)
@@ -212,14 +210,14 @@ def _abstracts(name: str) -> Collection:
 
 def _documentation() -> Collection:
     passages: list[Candidate] = []
-    for page in _lines(SHARED / "docs" / "stack_docs.jsonl"):
+    for page in read_rows(SHARED / "docs" / "stack_docs.jsonl"):
         markdown = to_markdown(page["text"], "text/markdown" if page["id"].endswith(".md") else "text/plain")
         title = find_title(markdown, page["id"])
         passages += [
             _passage(len(passages) + c.ordinal, page["id"], c.ordinal, title or "", c.heading_path, c.content)
             for c in chunk(markdown, count_tokens=count_tokens, title=title)
         ]
-    questions = _lines(SHARED / "docs" / "stack_faq.jsonl")
+    questions = read_rows(SHARED / "docs" / "stack_faq.jsonl")
     asked = tuple(Query(row["question"], {row["doc"]: 1}) for row in questions)
     return Collection(tuple(passages), asked, among_the_first)
 
@@ -243,23 +241,7 @@ def _passage(
     )
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _table(report: Mapping[str, Mapping[str, tuple[float, Interval]]]) -> str:
-    lines = []
-    for name, found in report.items():
-        lines.append(name)
-        for way, (score, gain) in found.items():
-            beside = (
-                "" if way == "rowcall" else f"   rowcall {gain.estimate:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-            )
-            lines.append(f"  {way:24}{score:.3f}{beside}")
-    return "\n".join(lines)
-
-
-def _verdict(report: Mapping[str, Mapping[str, tuple[float, Interval]]], goals: Sequence[Goal]) -> str:
+def _verdict(report: Report, goals: Sequence[Goal]) -> str:
     scores = ", ".join(f"{name} {found['rowcall'][0]:.3f}" for name, found in report.items())
     return (
         f"retrieval: {sum(goal.holds for goal in goals)} of {len(goals)} goals; {scores} "

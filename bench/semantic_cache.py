@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from measuring import Goal, wilson
 from numpy.typing import NDArray
-from staging import PROJECT
+from public_data import SHARED, read_rows
 from vectors import embedded
 
 from jobs.decisions.caching import Caching, pair_features, same_probability
 from jobs.decisions.differing import differ
 
-DATA = PROJECT.parent / "shared" / "data" / "semcache" / "medical_question_pairs.jsonl"
+DATA = SHARED / "semcache" / "medical_question_pairs.jsonl"
 RESAMPLES = 2_000
 PRECISION = 0.95
 FOLDS = 5
@@ -63,8 +63,7 @@ def main() -> int:
 
 
 def _read() -> list[Pair]:
-    with DATA.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_rows(DATA)
     texts = list(dict.fromkeys(row[side] for row in rows for side in "ab"))
     vectors = dict(zip(texts, embedded(texts), strict=True))
     groups = {text: place for place, text in enumerate(dict.fromkeys(row["a"] for row in rows))}
