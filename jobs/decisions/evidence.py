@@ -5,26 +5,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import log
+from math import fsum, log
 
 from jobs.decisions.dialogue import is_dialogue, smoothed
 from jobs.decisions.fusion import Ranked
 from jobs.decisions.minifying import Rows
 from jobs.decisions.terms import Bm25, names, terms
 
-# A unit's worth: how well its passage ranks, and whether it is the best one; how well its words match the question;
+# A unit's worth: how well its passage ranks, and whether it is the best one; how much of the question its words cover;
 # whether it opens the passage (it names what the rest calls "it"); whether it holds a number where one is asked for;
-# and the second hop of a question: which names it shares with the best units of other passages, and whether its
-# passage is about something that one of them names. Measured by `python bench/prompt_compression.py`; the figures stand
-# in docs/quality.md.
+# and the second hop of a question, from the best units to other passages: which names it shares with them, and how
+# much of its passage's title they name. Where a hop begins the passages decide more than the words, since half of the
+# question speaks of where it ends. Measured by `python bench/prompt_compression.py`; the figures stand in
+# docs/quality.md.
 _PASSAGE_WEIGHT = 0.7
 _BEST_PASSAGE_BONUS = 0.15
-_WORDS_WEIGHT = 0.3
+_COVERAGE_WEIGHT = 0.6
 _OPENING_BONUS = 0.15
 _NUMBER_BONUS = 0.2
-_SHARED_WEIGHT = 0.4
-_SHARING_UNITS = 3
-_NAMED_BONUS = 0.3
+_STARTING_COVERAGE_WEIGHT = 0.3
+_STARTING_UNITS = 3
+_SHARED_WEIGHT = 0.3
+_PARTLY_NAMED_WEIGHT = 0.4
+_NAMED_BONUS = 0.2
 _NAMING_UNITS = 10
 
 # In English, as the stop words of terms.py.
@@ -57,22 +60,23 @@ def worths(units: Sequence[PassageUnit], passages: Sequence[Ranked], question: s
     asked = terms(question)
     talk = is_dialogue([ranked.content for ranked in passages])
     scores = smoothed(passages) if talk else [ranked.score for ranked in passages]
-    bm25 = Bm25.over(asked, [unit.terms for unit in units])
-    matches = _of_most([bm25.score(unit.terms) for unit in units])
-    found = [
-        _PASSAGE_WEIGHT * scores[unit.passage] + _WORDS_WEIGHT * match
-        for unit, match in zip(units, matches, strict=True)
-    ]
+    ranks = [_PASSAGE_WEIGHT * scores[unit.passage] for unit in units]
+    covered = _covered(units, asked)
+    found = [rank + _COVERAGE_WEIGHT * share for rank, share in zip(ranks, covered, strict=True)]
     if talk:
         return found
-    shared = _of_most(_shared(units, found, asked))
-    found = [worth + _SHARED_WEIGHT * share for worth, share in zip(found, shared, strict=True)]
-    named = _named(units, found, passages)
+    starts = [rank + _STARTING_COVERAGE_WEIGHT * share for rank, share in zip(ranks, covered, strict=True)]
+    hops = _hops(units, starts, passages, frozenset(asked))
     bonuses = _bonuses(units, scores, question)
-    return [
-        worth + _NAMED_BONUS * (unit.passage in named) + bonus
-        for unit, worth, bonus in zip(units, found, bonuses, strict=True)
-    ]
+    return [worth + hop + bonus for worth, hop, bonus in zip(found, hops, bonuses, strict=True)]
+
+
+def _covered(units: Sequence[PassageUnit], asked: Sequence[str]) -> list[float]:
+    """The share of the question's terms that stand in each unit, weighed by their inverse frequency, 0 to 1."""
+    # fsum: a set has another order in each process, and a sum in another order may differ in its last digit.
+    weights = Bm25.over(asked, [unit.terms for unit in units]).weights
+    total = fsum(weights.values()) or 1.0
+    return [fsum(weights[term] for term in weights.keys() & unit.terms) / total for unit in units]
 
 
 def _bonuses(units: Sequence[PassageUnit], scores: Sequence[float], question: str) -> list[float]:
@@ -88,43 +92,54 @@ def _bonuses(units: Sequence[PassageUnit], scores: Sequence[float], question: st
     ]
 
 
-def _of_most(values: Sequence[float]) -> list[float]:
-    most = max(values, default=0.0) or 1.0
-    return [value / most for value in values]
+def _hops(
+    units: Sequence[PassageUnit], starts: Sequence[float], passages: Sequence[Ranked], asked: frozenset[str]
+) -> list[float]:
+    """What each unit gains by the best units of other passages."""
+    best = [(units[place].passage, names(units[place].text) - asked) for place in _best(starts, _STARTING_UNITS)]
+    shared = [_SHARED_WEIGHT * share for share in _shared(units, best)]
+    reached = [start + share for start, share in zip(starts, shared, strict=True)]
+    naming = [units[place] for place in _best(reached, _NAMING_UNITS)]
+    named = [
+        _PARTLY_NAMED_WEIGHT * _partly_named(passage, title, best) + _NAMED_BONUS * _named(passage, title, naming)
+        for passage, title in enumerate(terms(_QUALIFIER.sub("", ranked.candidate.title)) for ranked in passages)
+    ]
+    return [share + named[unit.passage] for unit, share in zip(units, shared, strict=True)]
 
 
 def _best(worths: Sequence[float], count: int) -> list[int]:
     return sorted(range(len(worths)), key=lambda place: -worths[place])[:count]
 
 
-def _shared(units: Sequence[PassageUnit], worths: Sequence[float], asked: Sequence[str]) -> list[float]:
-    """How many names each unit has in common with the best units of other passages, beyond those of the question: the
-    sum of their inverse frequencies.
+def _shared(units: Sequence[PassageUnit], best: Sequence[tuple[int, frozenset[str]]]) -> list[float]:
+    """How many names of the best units of other passages stand in each unit: the sum of their inverse frequencies, as a
+    share of the most that a unit has.
     """
     found = Counter(chain.from_iterable(set(unit.terms) for unit in units))
-    rarity = {term: log(len(units) / count) for term, count in found.items() if term not in asked}
-    best = [(units[place].passage, names(units[place].text)) for place in _best(worths, _SHARING_UNITS)]
 
     def in_common(unit: PassageUnit) -> float:
         others = {name for passage, own in best if passage != unit.passage for name in own}
-        if others.isdisjoint(unit.terms):
-            return 0.0
-        return sum(rarity.get(name, 0.0) for name in others & names(unit.text))
+        return fsum(log(len(units) / found[name]) for name in others.intersection(unit.terms))
 
-    return [in_common(unit) for unit in units]
+    values = [in_common(unit) for unit in units]
+    most = max(values, default=0.0) or 1.0
+    return [value / most for value in values]
 
 
-def _named(units: Sequence[PassageUnit], worths: Sequence[float], passages: Sequence[Ranked]) -> set[int]:
-    """Passages whose title stands in one of the best units of another passage."""
-    titles = [terms(_QUALIFIER.sub("", ranked.candidate.title)) for ranked in passages]
-    naming = [units[place] for place in _best(worths, _NAMING_UNITS)]
-    return {
-        passage
-        for passage, title in enumerate(titles)
-        if title and any(passage != unit.passage and _holds(unit.terms, title) for unit in naming)
-    }
+def _partly_named(passage: int, title: Sequence[str], best: Sequence[tuple[int, frozenset[str]]]) -> float:
+    """The share of the title's terms that one of the best units of another passage names, beyond the question's."""
+    return max(
+        (len(own.intersection(title)) / len(set(title)) for other, own in best if title and other != passage),
+        default=0.0,
+    )
+
+
+def _named(passage: int, title: tuple[str, ...], naming: Sequence[PassageUnit]) -> bool:
+    """Whether the title stands in one of these units of other passages."""
+    return bool(title) and any(unit.passage != passage and _holds(unit.terms, title) for unit in naming)
 
 
 def _holds(text: tuple[str, ...], phrase: tuple[str, ...]) -> bool:
-    starts = (place for place, term in enumerate(text) if term == phrase[0])
-    return any(text[start : start + len(phrase)] == phrase for start in starts)
+    if phrase[0] not in text:  # nearly always, and much sooner seen
+        return False
+    return any(text[start : start + len(phrase)] == phrase for start in range(len(text)))

@@ -52,3 +52,13 @@ def test_a_title_names_its_passage_without_what_tells_it_from_others() -> None:
     passages = [ranked("", 0.9), ranked("", 0.1, "Charmed (TV series)"), ranked("", 0.1, "Charmed Circle (film)")]
     _, named, other = worths(units, passages, "In which series did she star?")
     assert named > other
+
+
+def test_a_title_that_is_named_in_part_counts_by_that_part() -> None:
+    units = [unit(0, "The battle was in Kansas."), *(unit(place, "They ran for governor.") for place in (1, 2, 3))]
+    passages = [
+        ranked("", 0.9),
+        *(ranked("", 0.1, title) for title in ("Kansas election", "Kansas election of 1994", "Montana election")),
+    ]
+    _, half, third, none = worths(units, passages, "Who ran in the state where the battle was?")
+    assert half > third > none
