@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from measuring import Goal
 from numpy.typing import NDArray
-from staging import PROJECT
+from public_data import SHARED, read_rows
 from vectors import embedded
 
 from jobs.decisions.compression import compress
@@ -38,7 +38,7 @@ from jobs.decisions.statistics import difference, paired
 from jobs.decisions.terms import Bm25, terms
 from worker.adapters.tokens import count_tokens
 
-DATA = PROJECT.parent / "shared" / "data" / "compression"
+DATA = SHARED / "compression"
 XQUAD_OWN, XQUAD_NEAR = 5, 5  # paragraphs of the question's article, and the nearest of others
 GOALS = {"nq": 98.5, "hotpotqa": 90.0, "musique": 78.0, "xquad": 100.0, "qmsum": 78.0}  # per cent at a quarter
 CURVE = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # shares of the tokens
@@ -147,25 +147,25 @@ def _filled(pieces: Sequence[str], budget: int) -> str:
 
 
 def _nq(data: Path) -> Iterator[Question]:
-    for row in _rows(data / "nq_multidoc20.jsonl"):
+    for row in read_rows(data / "nq_multidoc20.jsonl"):
         yield _question(row, [(doc["title"], doc["text"]) for doc in row["docs"]])
 
 
 def _hotpotqa(data: Path) -> Iterator[Question]:
-    for row in _rows(data / "hotpotqa10.jsonl"):
+    for row in read_rows(data / "hotpotqa10.jsonl"):
         yield _question(row, [(doc["title"], "".join(doc["sents"]).strip()) for doc in row["docs"]])
 
 
 def _musique(data: Path) -> Iterator[Question]:
-    for row in _rows(data / "musique20.jsonl"):
+    for row in read_rows(data / "musique20.jsonl"):
         yield _question(row, [(doc["title"], doc["text"]) for doc in row["docs"]])
 
 
 def _xquad(data: Path) -> Iterator[Question]:
     """The question's paragraph among others of its article and the nearest of other articles."""
-    paragraphs = list(_rows(data / "xquad_paragraphs.jsonl"))
+    paragraphs = list(read_rows(data / "xquad_paragraphs.jsonl"))
     words = [terms(paragraph["text"]) for paragraph in paragraphs]
-    for row in _rows(data / "xquad_qa.jsonl"):
+    for row in read_rows(data / "xquad_qa.jsonl"):
         own = [p for p in paragraphs if p["id"].split("-")[0] == row["para"].split("-")[0]]
         place = next(n for n, p in enumerate(own) if p["id"] == row["para"])
         first = max(0, min(place - XQUAD_OWN // 2, len(own) - XQUAD_OWN))
@@ -178,7 +178,7 @@ def _xquad(data: Path) -> Iterator[Question]:
 
 def _qmsum(data: Path) -> Iterator[Question]:
     """Turns of a meeting are paragraphs; those that follow each other are a passage while they fit."""
-    for meeting in _rows(data / "qmsum.jsonl"):
+    for meeting in read_rows(data / "qmsum.jsonl"):
         texts: list[str] = []
         room = 0
         for turn in meeting["turns"]:
@@ -217,12 +217,6 @@ def _answerable(questions: Iterator[Question]) -> Iterator[Question]:
             not {_plain(answer) for answer in question.answers} & {"yes", "no"} and _holds(whole, question)
         ):
             yield question
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
 
 
 # Measuring
