@@ -69,12 +69,12 @@ def policies(part: str, whole: RoutingSet, seen: Indices, tested: Indices) -> li
     """The router, and the others, on the tested rows. It is calibrated on rows that training left out."""
     known, test = whole.part(seen), whole.part(tested)
     best = int(known.scores.mean(axis=0).argmax())
-    left_out = cross_predicted(known.features, known.scores)
-    answers = predicted(fitted(known.features, known.scores), test)
+    left_out = cross_predicted(known.features, known.scores).worths
+    worths = fitted(known.features, known.scores).predict_features(test.features).worths
 
     def routed(keep: float) -> Indices:
         weight = calibrated_price_weight(left_out, known.scores, whole.prices, keep)
-        picks: Indices = (answers - weight * whole.prices).argmax(axis=1)
+        picks: Indices = (worths - weight * whole.prices).argmax(axis=1)
         return picks
 
     picks = routed(KEEP)
@@ -121,7 +121,7 @@ def gap(part: str, whole: RoutingSet, trained: Indices, tested: Indices, doubted
     much is visibly wrong with the weak model's answer; who has more of it goes first.
     """
     known = whole.part(trained)
-    answers = predicted(fitted(known.features, known.scores), whole.part(tested))
+    answers = fitted(known.features, known.scores).predict_features(whole.features[tested]).qualities
     gain, scores = answers[:, 1] - answers[:, 0], whole.scores[tested]
     if doubted:
         gain = gain + np.array(doubted)[tested]
@@ -159,10 +159,6 @@ def apgr(gain: NDArray[np.floating], scores: Qualities) -> float:
 def interval(estimate: float, resampled: NDArray[np.floating]) -> tuple[float, float, float]:
     low, high = np.quantile(resampled, [0.025, 0.975])
     return estimate, float(low), float(high)
-
-
-def predicted(predictor: Predictor, data: RoutingSet) -> Qualities:
-    return predictor.predict_features(data.features).astype(np.float64)
 
 
 def unseen(whole: RoutingSet) -> Iterator[list[Figure]]:

@@ -37,8 +37,16 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossed:
+    """Predictions for rows that training left out, as predicting.Prediction says."""
+
+    qualities: Table
+    worths: Table
+
+
+@dataclass(frozen=True, slots=True)
 class Router:
-    """Picks the greatest predicted quality less price_weight x price."""
+    """Picks the greatest predicted quality less price_weight x price; for a row unlike all others the safest route."""
 
     predictor: Predictor
     prices: Table  # (routes,), 0 for the cheapest, 1 for the dearest
@@ -46,8 +54,8 @@ class Router:
 
     def picks(self, features: Numbers) -> Indices:
         """A route's column for each row."""
-        predicted = self.predictor.predict_features(features).astype(np.float64)
-        chosen: Indices = (predicted - self.price_weight * self.prices).argmax(axis=1)
+        worths = self.predictor.predict_features(features).worths
+        chosen: Indices = (worths - self.price_weight * self.prices).argmax(axis=1)
         return chosen
 
 
@@ -87,7 +95,7 @@ def calibrated(answers: Answers, keep: float) -> Router:
     """
     left_out = _left_out(answers)
     prices = relative(answers.usual_costs)
-    weight = calibrated_price_weight(left_out.predicted, left_out.qualities, prices, keep)
+    weight = calibrated_price_weight(left_out.worths, left_out.qualities, prices, keep)
     return Router(fitted(answers.features, answers.qualities), prices, weight)
 
 
@@ -117,12 +125,13 @@ def fitted(features: Numbers, qualities: Table) -> Predictor:
     return train(features, qualities, order)
 
 
-def cross_predicted(features: Numbers, qualities: Table) -> Table:
+def cross_predicted(features: Numbers, qualities: Table) -> Crossed:
     """What a predictor says of rows that it was not trained on: of each fold, the one that was trained on the rest."""
-    predicted = np.empty_like(qualities)
+    crossed = Crossed(np.empty_like(qualities), np.empty_like(qualities))
     for held, rest in _splits(len(features)):
-        predicted[held] = fitted(features[rest], qualities[rest]).predict_features(features[held])
-    return predicted
+        prediction = fitted(features[rest], qualities[rest]).predict_features(features[held])
+        crossed.qualities[held], crossed.worths[held] = prediction.qualities, prediction.worths
+    return crossed
 
 
 def completed(qualities: Table, predicted: Table, propensities: Table) -> Table:
@@ -146,7 +155,7 @@ def relative(costs: Table) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class _LeftOut:
-    predicted: Table
+    worths: Table  # predicted
     qualities: Table  # without gaps
 
 
@@ -167,12 +176,12 @@ class _Picked:
 
 
 def _left_out(answers: Answers) -> _LeftOut:
-    predicted = cross_predicted(answers.features, answers.qualities)
+    crossed = cross_predicted(answers.features, answers.qualities)
     seen = ~np.isnan(answers.qualities)
     if seen.all():
-        return _LeftOut(predicted, answers.qualities)
-    propensities = cross_predicted(answers.features, seen.astype(np.float64)).clip(LEAST_PROPENSITY, 1.0)
-    return _LeftOut(predicted, completed(answers.qualities, predicted, propensities))
+        return _LeftOut(crossed.worths, answers.qualities)
+    propensities = cross_predicted(answers.features, seen.astype(np.float64)).qualities.clip(LEAST_PROPENSITY, 1.0)
+    return _LeftOut(crossed.worths, completed(answers.qualities, crossed.qualities, propensities))
 
 
 def _splits(count: int) -> Iterator[tuple[Indices, Indices]]:

@@ -20,7 +20,9 @@ Numbers = NDArray[np.float32]
 VECTOR = 384
 BUCKETS = 512
 MOST_CHARS = 4000  # of a prompt: what follows says little more
+FAMILIAR_SHARE = 0.98  # of the texts that it was trained on, each seen as if it were new
 _LAYOUT_WEIGHT = 0.25
+_ROUNDING = 0.01  # of a squared distance, by weights in half precision
 _SPARE = 16  # directions beside those that are wanted, so that these converge
 _TOKEN = re.compile(r"[a-z]+|\d|[^\sa-z\d]")
 
@@ -36,31 +38,49 @@ class Predictor:
     weights: Numbers  # (l, n)
     means: Numbers  # (n,)
     width: float  # of the kernel
+    reach: float  # the squared distance from the landmarks beyond which a text is unlike those that it was trained on
 
-    def predict(self, text: str, embedding: Numbers) -> Numbers:
-        """(n,): quality, of the scale that it was trained on. `embedding` (384,), unit length."""
-        answer: Numbers = self.predict_all([text], embedding[np.newaxis, :])[0]
-        return answer
+    def predict(self, text: str, embedding: Numbers) -> "Prediction":
+        """Of one text. `embedding` (384,), unit length."""
+        return self.predict_features(raw_features([text], embedding[np.newaxis, :]))
 
-    def predict_all(self, texts: Sequence[str], embeddings: Numbers) -> Numbers:
-        """(texts, n)."""
-        return self.predict_features(raw_features(texts, embeddings))
-
-    def predict_features(self, features: Numbers) -> Numbers:
-        """(texts, n), of `raw_features`."""
-        reduced = (features - self.center) * self.scale @ self.components
-        near = kernel(reduced, self.landmarks, self.width)
-        return (near @ self.weights + self.means).astype(np.float32)
+    def predict_features(self, features: Numbers) -> "Prediction":
+        """Of `raw_features`."""
+        scaled = (features - self.center) * self.scale
+        reduced = scaled @ self.components
+        squares = distances(reduced, self.landmarks)
+        qualities = np.exp(-self.width * squares) @ self.weights + self.means
+        novel = squares.min(axis=1) + _left_over(scaled, reduced) > self.reach
+        return Prediction(qualities.astype(np.float64), novel, int(self.means.argmax()))
 
     def arrays(self) -> dict[str, Numbers]:
         """For a file."""
-        names = ("center", "scale", "components", "landmarks", "weights", "means")
-        return {name: getattr(self, name) for name in names} | {"width": np.float32(self.width)}
+        return {name: np.asarray(getattr(self, name), np.float32) for name in (*_ARRAYS, *_SCALARS)}
 
     @classmethod
     def of(cls, arrays: Mapping[str, Numbers]) -> Self:
-        read = {name: np.asarray(arrays[name], np.float32) for name in arrays if name != "width"}
-        return cls(**read, width=float(arrays["width"]))
+        read = {name: np.asarray(arrays[name], np.float32) for name in _ARRAYS}
+        return cls(**read, width=float(arrays["width"]), reach=float(arrays["reach"]))
+
+
+_ARRAYS = ("center", "scale", "components", "landmarks", "weights", "means")
+_SCALARS = ("width", "reach")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """How well each of n models answers some texts."""
+
+    qualities: NDArray[np.float64]  # (texts, n), of the scale that the predictor was trained on
+    novel: NDArray[np.bool_]  # (texts,): unlike all that it was trained on, so that the qualities mean little
+    safest: int  # the model that was best on average
+
+    @property
+    def worths(self) -> NDArray[np.float64]:
+        """(texts, n): the qualities; of a novel text the safest model is worth any price."""
+        worths = self.qualities.copy()
+        worths[self.novel, self.safest] = np.inf
+        return worths
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +106,21 @@ def train(
     center, scale = raw.mean(axis=0), _scale(raw)
     scaled = (raw - center) * scale
     components = _principal(scaled, scaled[order[: shape.components + _SPARE]].T, shape.components)
-    reduced = scaled @ components
-    landmarks = reduced[order[: shape.landmarks]]
-    means = np.nanmean(qualities, axis=0)
-    near, among = kernel(reduced, landmarks, shape.width), kernel(landmarks, landmarks, shape.width)
-    penalty = shape.ridge * among + 1e-3 * np.eye(len(landmarks))
-    weights = _ridge(near, qualities - means, penalty)
-    named = zip(
-        ("center", "scale", "components", "landmarks", "weights", "means"),
-        (center, scale, components, landmarks, weights, means),
-        strict=True,
-    )
-    return Predictor.of({name: array.astype(np.float32) for name, array in named} | {"width": np.float32(shape.width)})
+    reduced, marked = scaled @ components, order[: shape.landmarks]
+    landmarks, means = reduced[marked], np.nanmean(qualities, axis=0)
+    squares = distances(reduced, landmarks)
+    near = np.exp(-shape.width * squares)
+    weights = _ridge(near, qualities - means, shape.ridge * near[marked] + 1e-3 * np.eye(len(landmarks)))
+    squares[marked, np.arange(len(marked))] = np.inf  # a landmark seen as if it were new
+    reach = np.quantile(squares.min(axis=1) + _left_over(scaled, reduced), FAMILIAR_SHARE, method="lower") + _ROUNDING
+    arrays = (center, scale, components, landmarks, weights, means, np.array(shape.width), np.array(reach))
+    return Predictor.of(dict(zip((*_ARRAYS, *_SCALARS), (a.astype(np.float32) for a in arrays), strict=True)))
+
+
+def _left_over(scaled: NDArray[np.floating], reduced: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(texts,): the squared length that no component tells."""
+    over: NDArray[np.floating] = np.maximum((scaled**2).sum(axis=1) - (reduced**2).sum(axis=1), 0.0)
+    return over
 
 
 def _scale(raw: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -134,11 +157,11 @@ def _principal(rows: NDArray[np.float64], start: NDArray[np.float64], count: int
     return found
 
 
-def kernel(left: NDArray[np.floating], right: NDArray[np.floating], width: float) -> NDArray[np.floating]:
-    """(left, right): exp(-width x squared distance)."""
-    squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-    near: NDArray[np.floating] = np.exp(-width * np.maximum(squares, 0.0))
-    return near
+def distances(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(left, right): squared."""
+    squares: NDArray[np.floating] = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
+    positive: NDArray[np.floating] = np.maximum(squares, 0.0)
+    return positive
 
 
 def raw_features(texts: Sequence[str], embeddings: Numbers) -> Numbers:

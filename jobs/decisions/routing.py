@@ -61,15 +61,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """Predicts each candidate's quality and picks the greatest quality - lambda x price."""
+    """Predicts each candidate's quality and picks the greatest quality - lambda x price; for a text that is unlike all
+    that it was trained on, whoever was best on average.
+    """
 
     predictor: Predictor
     candidates: tuple[Candidate, ...]
     price_weight: float  # lambda, calibrated to a target
 
     def pick(self, text: str, embedding: NDArray[np.float32]) -> str:
-        qualities = self.predictor.predict(text, embedding)
-        values = [qualities[c.column] - self.price_weight * c.price for c in self.candidates]
+        worths = self.predictor.predict(text, embedding).worths[0]
+        values = [worths[c.column] - self.price_weight * c.price for c in self.candidates]
         return self.candidates[int(np.argmax(values))].route
 
 
@@ -108,17 +110,17 @@ def tags_of(input: Mapping[str, Any]) -> frozenset[str]:
 
 
 def calibrated_price_weight(
-    predicted: NDArray[np.float64], true: NDArray[np.float64], prices: NDArray[np.float64], keep: float
+    worths: NDArray[np.float64], true: NDArray[np.float64], prices: NDArray[np.float64], keep: float
 ) -> float:
     """The lambda that spends least while the mean quality stays at `keep` times that of the best single route.
 
-    `predicted` and `true` are (rows, routes); `prices` (routes,). 0 where no lambda keeps it.
+    `worths`, as predicted, and `true` are (rows, routes); `prices` (routes,). 0 where no lambda keeps it.
     """
     wanted = keep * true.mean(axis=0).max()
     rows = np.arange(len(true))
     best, least = 0.0, float("inf")
     for weight in np.linspace(0.0, 2.0 / prices.max(), 201):
-        picks = (predicted - weight * prices).argmax(axis=1)
+        picks = (worths - weight * prices).argmax(axis=1)
         if true[rows, picks].mean() >= wanted and prices[picks].mean() < least:
             best, least = float(weight), float(prices[picks].mean())
     return best

@@ -101,7 +101,7 @@ def test_what_is_learned_of_a_route_does_not_depend_on_the_others(known: NDArray
     features, rng = FEATURES[:40], np.random.default_rng(1)
     table = np.where(known | whole, rng.random((40, 3)), np.nan)
     other = np.column_stack([table[:, 0], rng.random((40, 2))])
-    one, two = (train(features, t, np.arange(40)).predict_features(features)[:, 0] for t in (table, other))
+    one, two = (train(features, t, np.arange(40)).predict_features(features).qualities[:, 0] for t in (table, other))
     assert np.isfinite(one).all()
     assert one == pytest.approx(two, abs=1e-5)
 
@@ -109,7 +109,8 @@ def test_what_is_learned_of_a_route_does_not_depend_on_the_others(known: NDArray
 def test_a_layout_that_all_questions_share_breaks_nothing() -> None:
     features = raw_features(["same"] * 30, FEATURES[:30, :384])
     predictor = train(features, np.random.default_rng(1).random((30, 2)), np.arange(30))
-    assert np.isfinite(predictor.predict("Another, with 12 digits\nand lines?", FEATURES[40, :384])).all()
+    prediction = predictor.predict("Another, with 12 digits\nand lines?", FEATURES[40, :384])
+    assert np.isfinite(prediction.qualities).all()
 
 
 # Cross-fitting
@@ -122,7 +123,7 @@ def test_what_is_said_of_a_row_does_not_depend_on_its_own_answer(count: int, see
     qualities, row = rng.random((count, 2)), int(rng.integers(count))
     other = qualities.copy()
     other[row] = 1 - other[row]
-    before, after = (cross_predicted(FEATURES[:count], table)[row] for table in (qualities, other))
+    before, after = (cross_predicted(FEATURES[:count], table).worths[row] for table in (qualities, other))
     assert (before == after).all()
 
 

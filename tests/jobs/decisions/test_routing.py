@@ -147,9 +147,16 @@ def test_a_calibrated_weight_keeps_the_quality_that_was_asked_for_where_one_does
 
 def test_a_predictor_answers_the_same_from_its_file_s_arrays_and_for_one_text_as_for_many() -> None:
     again = Predictor.of(PREDICTOR.arrays())
-    many = again.predict_all(TEXTS[:5], VECTORS[:5])
-    one = np.stack([PREDICTOR.predict(text, vector) for text, vector in zip(TEXTS[:5], VECTORS[:5], strict=True)])
-    assert many == pytest.approx(one, abs=1e-5)
+    many = again.predict_features(raw_features(TEXTS[:5], VECTORS[:5])).worths
+    one = [PREDICTOR.predict(text, vector).worths[0] for text, vector in zip(TEXTS[:5], VECTORS[:5], strict=True)]
+    assert many == pytest.approx(np.stack(one), abs=1e-5)
+
+
+def test_most_texts_that_it_was_trained_on_are_no_news_and_one_unlike_all_goes_to_the_best_on_average() -> None:
+    novel = PREDICTOR.predict_features(raw_features(TEXTS, VECTORS)).novel
+    assert novel.mean() <= 0.05
+    assert picked(2.0, "Which bird sings, number 31?") == "default"
+    assert picked(2.0, "SELECT * FROM birds;\n" * 20) == "strong"
 
 
 @given(st.text(max_size=200))
