@@ -237,7 +237,8 @@ class RuleSection(Section):
 class ClassifierSection(Section):
     """Where no rule fits: picks by predicted quality less price. The shipped weights are trained on public questions
     to public models, a prior that says nothing of yours, and read vectors of all-MiniLM-L6-v2 alone; `rowcall
-    calibrate` makes weights from your own answers and vectors.
+    calibrate` makes weights from your own answers and vectors. A question unlike all that they were trained on goes
+    to the route that was best on average, whatever the price.
     Without routes it is off and `default` answers.
     """
 
