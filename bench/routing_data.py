@@ -1,18 +1,17 @@
 """The public routing sets, with the vectors of their prompts, and how they are split."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from public_data import SHARED, read_rows
 from vectors import embedded
 
 from jobs.decisions.predicting import raw_features
 from jobs.ports import Vectors
 
-FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "routing"
+FOLDER = SHARED / "routing"
 # US dollars per million tokens, in and out alike (LLMRouter, default_llm.json, see the set's README).
 PRICES = {
     "codegemma-7b": 0.2,
@@ -49,7 +48,7 @@ class RoutingSet:
 
 
 def read_nine(folder: Path) -> RoutingSet:
-    rows = _rows(folder / "llmrouter9.jsonl")
+    rows = read_rows(folder / "llmrouter9.jsonl")
     texts = tuple(row["prompt"] for row in rows)
     scores = np.array([[row["scores"][model] for model in PRICES] for row in rows])
     tasks = tuple(row["task"] for row in rows)
@@ -59,7 +58,7 @@ def read_nine(folder: Path) -> RoutingSet:
 
 def read_pair(folder: Path, name: str) -> RoutingSet:
     """Mixtral and GPT-4."""
-    rows = _rows(folder / f"{name}.jsonl")
+    rows = read_rows(folder / f"{name}.jsonl")
     texts = tuple(row["prompt"] for row in rows)
     scores = np.array([[row["weak_correct"], row["strong_correct"]] for row in rows], np.float64)
     tasks = tuple(row.get("subject", name) for row in rows)
@@ -69,14 +68,10 @@ def read_pair(folder: Path, name: str) -> RoutingSet:
 
 def weak_answers(folder: Path, name: str) -> list[str]:
     """Mixtral's, in the order of the set."""
-    return [row["weak_response"] for row in _rows(folder / f"{name}.jsonl")]
+    return [row["weak_response"] for row in read_rows(folder / f"{name}.jsonl")]
 
 
 def split(count: int, shares: tuple[float, ...], seed: int) -> list[Indices]:
     """Random parts of the shares given."""
     order = np.random.default_rng(seed).permutation(count)
     return np.split(order, np.cumsum([round(share * count) for share in shares[:-1]]))
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]  # not at U+2028
