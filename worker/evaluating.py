@@ -159,7 +159,7 @@ def measured(row: Row, item: Item, as_if: Mapping[str, Price] | None, calls: Seq
     """
     answer, citations = row["answer"] or "", row["citations"] or ()
     answered = row["status"] == "succeeded"
-    usd = row["cost_usd"]
+    usd = usd_of(row)
     reused = _was_cached(row)
     if as_if is not None:
         usd = 0.0 if reused else _cost(row, as_if, calls)
@@ -177,6 +177,11 @@ def measured(row: Row, item: Item, as_if: Mapping[str, Price] | None, calls: Seq
         reused=reused,
         answer=row["answer"],
     )
+
+
+def usd_of(row: Row) -> float | None:
+    """@supabase/lite answers a cost of more digits than a double has as text."""
+    return None if row["cost_usd"] is None else float(row["cost_usd"])
 
 
 def summarised(results: Mapping[str, Sequence[Measured]], baseline: str) -> tuple[Summary, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from worker.app import Machine
 from worker.client import Rowcall
-from worker.evaluating import QUALITY, EvaluationError, Item, Measured, Plan
+from worker.evaluating import QUALITY, EvaluationError, Item, Measured, Plan, usd_of
 from worker.evaluation_run import answered, working
 from worker.settings import load
 
@@ -45,7 +45,7 @@ async def judge_answers(
         async with places:
             row, _ = await answered(rowcall, m, judged, "judge", {QUALITY: "best"})
             progress()
-        return Grade(row["output"]["score"] if row["status"] == "succeeded" else None, row["cost_usd"])
+        return Grade(row["output"]["score"] if row["status"] == "succeeded" else None, usd_of(row))
 
     async with working(load(environ)) as m:
         grades = [

@@ -54,7 +54,8 @@ class Operations:
         """The ledger's sums, a row per combination of `by`: see `usage_v3`."""
         bounds = {"since": since.isoformat(), "until": until.isoformat(), "by": list(by)}
         found: Sequence[Mapping[str, Any]] = await self._call("usage_v3", bounds)
-        return found
+        # @supabase/lite answers a sum of more digits than a double has as text.
+        return [{**row, "cost_usd": float(row["cost_usd"]), "saved_usd": float(row["saved_usd"])} for row in found]
 
     async def dead(self, *, code: str | None, max_rows: int) -> Sequence[Mapping[str, Any]]:
         """Rows that want a person, the latest first: see `dead_generations_v2`."""

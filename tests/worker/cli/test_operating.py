@@ -39,6 +39,10 @@ def test_the_ledger_is_shown_by_what_was_asked_for(rowcall: Run, database: psyco
            values (%s, 'answer', 1, 'answer', 'succeeded', 'p', 'm', 1234, 0.5)""",
         (tenant,),
     )
+    database.execute(  # a sum that no double holds
+        """insert into rowcall.calls (kind, attempt, purpose, status, cost_usd)
+           values ('answer', 1, 'answer', 'succeeded', 0.1234567890123456789)"""
+    )
     shown = rowcall("usage", "--by", "tenant", "--days", "1").stdout
     [line] = [line for line in shown.splitlines() if tenant in line]
     assert line.split() == [tenant, "1", "0", "1,234", "0", "0", "0.5000"]
