@@ -8,6 +8,9 @@ from functools import lru_cache
 from itertools import chain
 from math import log
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework", section 3.5: k1 1.2 to 2, b 0.5 to 0.8.
 K1 = 1.2
 B = 0.75
@@ -78,6 +81,20 @@ class Bm25:
         counts = Counter(filter(self.weights.__contains__, text))
         norm = K1 * (1 - B + B * len(text) / self.mean_length)
         return sum(self.weights[term] * n * (K1 + 1) / (n + norm) for term, n in counts.items())
+
+
+def likeness(texts: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    """How alike any two of the texts are, (n, n), 0 to 1: the cosine of their TF-IDF vectors."""
+    found = Counter(chain.from_iterable(map(set, texts)))
+    places = {term: place for place, term in enumerate(found)}
+    rarity = {term: log(1 + len(texts) / count) for term, count in found.items()}
+    vectors = np.zeros((len(texts), len(places)))
+    for row, text in enumerate(texts):
+        for term, count in Counter(text).items():
+            vectors[row, places[term]] = (1 + log(count)) * rarity[term]
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(float).tiny)
+    alike: NDArray[np.float64] = np.clip(vectors @ vectors.T, 0.0, 1.0)
+    return alike
 
 
 @lru_cache(maxsize=1 << 15)  # texts repeat their words: ranking takes a quarter of the time

@@ -102,7 +102,18 @@ def test_a_page_that_is_almost_as_good_comes_before_a_third_chunk_of_the_best_pa
     page = [candidate(id, f"Lease {id}.", 0.9 - id / 1000, "a", ordinal=10 * id) for id in range(3)]
     other = candidate(9, "Lease 9.", 0.85, "b")
     ranked = fuse([*page, other, candidate(10, "Lease 10.", 0.0, "c")], question=QUESTION, limit=2)
-    assert [r.candidate.document_id for r in ranked] == ["a", "b"]
+    assert {r.candidate.document_id for r in ranked} == {"a", "b"}
+
+
+def test_a_passage_is_worth_more_where_another_document_says_the_like_and_is_worth_much() -> None:
+    first = candidate(1, "Carrots grow in sandy soil.", 0.6, "a")
+    second = candidate(2, "Workers renew what they hold every five seconds.", 0.6, "b")
+    best = candidate(3, "What workers hold they renew: a lease lasts 15 seconds.", 0.9, "c")
+    ranked = fuse([first, second, best], question=QUESTION, limit=3)
+    assert [r.candidate for r in ranked] == [best, second, first]
+    of_one_document = [replace(c, document_id="a") for c in (first, second, best)]
+    scores = {r.candidate.chunk_id: r.score for r in fuse(of_one_document, question=QUESTION, limit=3)}
+    assert scores[1] == scores[2]
 
 
 def test_an_overlap_of_neighbours_is_shown_once() -> None:

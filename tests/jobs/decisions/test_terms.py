@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.decisions.terms import Bm25, names, term_shares, terms
+from jobs.decisions.terms import Bm25, likeness, names, term_shares, terms
 from tests.jobs.decisions.documents import anything, paragraphs
 
 
@@ -59,6 +59,24 @@ def test_a_rare_word_counts_more_than_a_common_one() -> None:
     texts = [("row", "lease"), ("row", "queue"), ("row", "stream")]
     bm25 = Bm25.over(("row", "lease"), texts)
     assert bm25.score(("lease", "x")) > 3 * bm25.score(("row", "x"))
+
+
+@settings(max_examples=50)
+@given(st.lists(paragraphs, max_size=6))
+def test_texts_are_like_themselves_and_as_like_as_the_other_is(texts: list[str]) -> None:
+    split = [terms(text) for text in texts]
+    like = likeness(split)
+    assert like.shape == (len(texts), len(texts))
+    assert ((like >= 0) & (like <= 1)).all()
+    assert like == pytest.approx(like.T)
+    for row, text in enumerate(split):
+        assert like[row, row] == pytest.approx(1.0 if text else 0.0)
+        assert all((like[row, n] > 0) == bool({*text} & {*other}) for n, other in enumerate(split))
+
+
+def test_texts_that_share_a_rare_word_are_more_alike_than_those_that_share_a_common_one() -> None:
+    like = likeness([("row", "lease"), ("row", "queue"), ("row", "stream"), ("lease", "stem")])
+    assert like[0, 3] > like[0, 1] > 0
 
 
 def test_names_are_what_does_not_begin_with_a_small_letter() -> None:
