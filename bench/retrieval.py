@@ -27,9 +27,8 @@ from retrieving import Connection, called, shelved
 from staging import temporary_stack
 from vectors import embedded
 
-from jobs.answer import MAX_CHUNKS
 from jobs.decisions.chunking import chunk, embedding_text
-from jobs.decisions.fusion import Candidate, fuse
+from jobs.decisions.fusion import RETRIEVING, Candidate, fuse
 from jobs.decisions.reading import find_title, to_markdown
 from jobs.decisions.statistics import difference, paired
 from jobs.decisions.terms import Bm25, terms
@@ -107,7 +106,7 @@ def main() -> int:
 
 
 def by_fusion(found: Found) -> Sequence[int]:
-    ranked = fuse(found.candidates, question=found.query, limit=MAX_CHUNKS, word_shares=found.word_shares)
+    ranked = fuse(found.candidates, question=found.query, limit=RETRIEVING.candidates, word_shares=found.word_shares)
     return [_place(passage.candidate) for passage in ranked]
 
 
@@ -133,7 +132,7 @@ def by_rrf(found: Found) -> Sequence[int]:
     points = Counter[int]()
     for ranking in (_first(found.cosine), _first(found.bm25)):
         points.update({place: 1 / (RRF_K + rank) for rank, place in enumerate(ranking, 1)})
-    return [place for place, _ in points.most_common(MAX_CHUNKS)]
+    return [place for place, _ in points.most_common(RETRIEVING.candidates)]
 
 
 WAYS: Mapping[str, Way] = {
@@ -147,7 +146,7 @@ WAYS: Mapping[str, Way] = {
 
 
 def _first(scores: Scores) -> list[int]:
-    return [int(place) for place in np.argsort(-scores, kind="stable")[:MAX_CHUNKS]]
+    return [int(place) for place in np.argsort(-scores, kind="stable")[: RETRIEVING.candidates]]
 
 
 # What they find

@@ -13,9 +13,9 @@ import httpx
 import psycopg
 from psycopg.types.json import Jsonb
 
-from jobs.answer import MAX_CHUNKS, MAX_PASSAGES, NEAR_EXAMPLES
+from jobs.answer import NEAR_EXAMPLES
 from jobs.decisions.compression import compress
-from jobs.decisions.fusion import Candidate, fuse
+from jobs.decisions.fusion import RETRIEVING, Candidate, fuse
 from jobs.ports import Vectors
 from worker.adapters.knowledge import candidate_of
 from worker.adapters.tokens import count_tokens
@@ -51,7 +51,7 @@ class Retrieval:
     def passages(self, question: str) -> Passages:
         found, context_bytes = called(self._connection, self._email, question, self._embedding(question))
         candidates = [candidate_of(chunk) for chunk in found["chunks"]]
-        ranked = fuse(candidates, question=question, limit=MAX_PASSAGES, word_shares=found["word_shares"])
+        ranked = fuse(candidates, question=question, limit=RETRIEVING.passages, word_shares=found["word_shares"])
         passages = compress(ranked, question, budget_tokens=self._budget_tokens, count_tokens=count_tokens)
         return Passages(tuple(passage.source or "" for passage in passages), context_bytes)
 
@@ -76,7 +76,14 @@ def called(connection: Connection, email: str, question: str, embedding: Sequenc
         execute("set local role service_role")
         found = execute(
             "select c, octet_length(c::text) from rowcall.context_v3(%s, 1, %s, %s::extensions.vector, %s, %s, %s) c",
-            (made[0], question, json.dumps(list(embedding)), LOCAL_EMBEDDING_MODEL, MAX_CHUNKS, NEAR_EXAMPLES),
+            (
+                made[0],
+                question,
+                json.dumps(list(embedding)),
+                LOCAL_EMBEDDING_MODEL,
+                RETRIEVING.candidates,
+                NEAR_EXAMPLES,
+            ),
         ).fetchone()
         assert found is not None
         context, context_bytes = found

@@ -17,12 +17,8 @@ from jobs.reranking import best_passages
 from jobs.reusing import Reusing
 from jobs.routes import chosen_route
 
-MAX_CHUNKS = 30  # candidates from each of the two searches
-MAX_RERANKED = 24  # of them, read by a reranker where there is one
-MAX_PASSAGES = 8  # in the prompt
+MAX_RERANKED = 24  # passages that a reranker reads, where there is one
 NEAR_EXAMPLES = 40  # candidates, of the questions nearest to this one; 12 where all answers differ
-MAX_EXAMPLES = 2  # of them, in the prompt
-EXAMPLE_TOKENS = 400  # of those together
 
 
 async def answer(work: Work, world: World) -> Finished:
@@ -30,27 +26,33 @@ async def answer(work: Work, world: World) -> Finished:
     question = Question.of(work)
     embedded = await embed([question.searched], world, opened=work.first_call_id)
     chosen = chosen_route(work, question.text, world, history=question.history, embedding=embedded.vectors[0])
+    retrieving, few_shot = world.retrieving, world.few_shot
     reusing = Reusing.of(work, question, chosen.route, world)
     context = await world.knowledge.context(
         work,
         question.searched,
         embedded.vectors,
         chosen.route.opening("answer"),
-        max_chunks=MAX_CHUNKS,
-        max_examples=NEAR_EXAMPLES,
+        max_chunks=retrieving.candidates,
+        max_examples=NEAR_EXAMPLES if few_shot.limit else 0,
         cache_scope=reusing.scope,
     )
     examples = choose_examples(
         context.examples,
         question.searched,
-        limit=MAX_EXAMPLES,
-        budget_tokens=EXAMPLE_TOKENS,
+        limit=few_shot.limit,
+        budget_tokens=few_shot.budget_tokens,
         count_tokens=world.count_tokens,
     )
     context = replace(context, examples=examples)
-    read = MAX_RERANKED if world.reranker else MAX_PASSAGES
-    found = fuse(context.candidates, question=question.searched, limit=read, word_shares=context.word_shares)
-    ranked = await best_passages(found, question.searched, world, limit=MAX_PASSAGES)
+    found = fuse(
+        context.candidates,
+        question=question.searched,
+        limit=max(MAX_RERANKED, retrieving.passages) if world.reranker else retrieving.passages,
+        word_shares=context.word_shares,
+        words_weight=retrieving.words_weight,
+    )
+    ranked = await best_passages(found, question.searched, world, limit=retrieving.passages)
     passages = compress(
         ranked, question.searched, budget_tokens=chosen.route.context_budget_tokens, count_tokens=world.count_tokens
     )

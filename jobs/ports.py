@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from jobs.decisions.caching import OFF, CachedAnswer, Caching
 from jobs.decisions.checking import Cascade, Check
+from jobs.decisions.examples import FEW_SHOT, FewShot
 from jobs.decisions.falling_back import NO_CHAINS, Chains, Failure
-from jobs.decisions.fusion import Candidate
+from jobs.decisions.fusion import RETRIEVING, Candidate, Retrieving
 from jobs.decisions.pricing import Price
 from jobs.decisions.prompting import Message, Template
 from jobs.decisions.routing import Routing
@@ -375,6 +376,8 @@ class World:
     routes: Mapping[str, Route]  # by name; there is one named default
     routing: Routing
     prompts: Mapping[str, Template]  # by file name without its ending
+    retrieving: Retrieving = RETRIEVING
+    few_shot: FewShot = FEW_SHOT
     caching: Caching = OFF
     reranker: Reranker | None = None
     embedding_price: Price | None = None  # None: it is unknown, and no budget can forbid an embedding

@@ -233,6 +233,8 @@ def worlds_of(
             routes=routes,
             routing=routing,
             prompts=prompts,
+            retrieving=settings.retrieving,
+            few_shot=settings.few_shot,
             caching=settings.caching,
             reranker=reranker,
             embedding_price=settings.embedding_price,

@@ -123,6 +123,29 @@ class EmbeddingSection(Section):
     )
 
 
+class RetrievalSection(Section):
+    """What an answer takes from documents. docs/quality.md says what the defaults are worth; `rowcall eval` what others
+    are on your own questions.
+    """
+
+    candidates: Annotated[int, Field(ge=1, le=200)] = Field(
+        default=30, description="chunks from each of the two searches, by meaning and by words"
+    )
+    passages: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=8, description="the most of them in a prompt; `context_budget_tokens` of the route limits their length"
+    )
+    words_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.35, description="of the match of words; the rest is the weight of meaning"
+    )
+
+
+class FewShotSection(Section):
+    """Examples that are shown beside a question: answers that their owner rated well, and those written by hand."""
+
+    limit: Annotated[int, Field(ge=0, le=20)] = Field(default=2, description="the most in a prompt; 0: none")
+    budget_tokens: Annotated[int, Field(ge=1)] = Field(default=400, description="of all of them together")
+
+
 class RerankerSection(Section):
     """A model that reads the question together with each of the 24 best passages, and puts them in order. It speaks
     `POST /rerank` as Cohere, Jina, vLLM and LiteLLM do. Where it fails, the passages keep their order.
@@ -318,6 +341,8 @@ class Configuration(Section):
     broadcast: BroadcastSection = BroadcastSection()
     providers: Mapping[str, ProviderSection]
     embedding: EmbeddingSection
+    retrieval: RetrievalSection = RetrievalSection()
+    few_shot: FewShotSection = FewShotSection()
     reranker: RerankerSection = RerankerSection()
     routes: Mapping[str, RouteSection]
     fallbacks: Mapping[str, FallbackSection] = {}

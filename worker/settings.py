@@ -15,7 +15,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from jobs.decisions.caching import Caching
 from jobs.decisions.checking import Cascade
+from jobs.decisions.examples import FewShot
 from jobs.decisions.falling_back import CACHE, NO_CHAINS, Chains
+from jobs.decisions.fusion import Retrieving
 from jobs.decisions.pricing import Price, most_usd
 from jobs.decisions.prompting import HISTORY_TOKENS
 from jobs.decisions.routing import Classifier, Routing, Rule
@@ -149,6 +151,14 @@ class Settings(Section):
             return ()
         fallbacks = self.configuration.fallbacks.items()
         return tuple(name for name, section in fallbacks if any(CACHE in chain for chain in section.chains.values()))
+
+    @property
+    def retrieving(self) -> Retrieving:
+        return Retrieving(**self.configuration.retrieval.model_dump())
+
+    @property
+    def few_shot(self) -> FewShot:
+        return FewShot(**self.configuration.few_shot.model_dump())
 
     @property
     def caching(self) -> Caching:

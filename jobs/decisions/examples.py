@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +24,17 @@ WORDS_WEIGHT = 0.3  # of the share of words of two questions, beside their cosin
 RIDGE = 0.2
 
 _WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class FewShot:
+    """How many examples a prompt shows."""
+
+    limit: int = 2
+    budget_tokens: int = 400  # of all together
+
+
+FEW_SHOT = FewShot()
 
 
 class Scored(Protocol):

@@ -13,7 +13,7 @@ from jobs.decisions.differing import differ
 from jobs.decisions.terms import UNCOUNTED, Bm25, likeness, term_shares, terms
 
 # Weighted min-max fusion of cosine similarity and of BM25 over the candidates (Bruch, Gai and Ingber 2023, "An Analysis
-# of Fusion Functions for Hybrid Retrieval": convex sums beat RRF). Measured with 30 candidates from each search, by
+# of Fusion Functions for Hybrid Retrieving": convex sums beat RRF). Measured with 30 candidates from each search, by
 # all-MiniLM-L6-v2, Postgres 18's ts_rank_cd; nDCG@10 on Cranfield (90 queries) and CISI (26), and for how many of 17
 # questions to 187 pages of documentation the right page is among the first five pages:
 #
@@ -51,6 +51,18 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class Retrieving:
+    """What an answer takes from documents."""
+
+    candidates: int = 30  # chunks from each of the two searches
+    passages: int = 8  # of them, in the prompt
+    words_weight: float = WORDS_WEIGHT  # 0 to 1
+
+
+RETRIEVING = Retrieving()
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A chunk that retrieval found by its vector, by its words, or by both."""
 
@@ -77,16 +89,22 @@ class Ranked:
 
 
 def fuse(
-    candidates: Sequence[Candidate], *, question: str, limit: int, word_shares: Mapping[str, float] = UNCOUNTED
+    candidates: Sequence[Candidate],
+    *,
+    question: str,
+    limit: int,
+    word_shares: Mapping[str, float] = UNCOUNTED,
+    words_weight: float = WORDS_WEIGHT,
 ) -> tuple[Ranked, ...]:
     """The best passages, best first, from several documents; what a passage above says already is left out.
 
-    `word_shares`: of the question's words, the share of all chunks that hold each.
+    `word_shares`: of the question's words, the share of all chunks that hold each. `words_weight`: of the match of
+    words, 0 to 1; the rest is the weight of meaning.
     """
     chosen: list[Ranked] = []
     from_document: Counter[str] = Counter()
     in_order = sorted(candidates, key=lambda candidate: candidate.chunk_id)
-    left = list(zip(in_order, _scores(in_order, question, word_shares), strict=True))
+    left = list(zip(in_order, _scores(in_order, question, word_shares, words_weight).tolist(), strict=True))
     while left and len(chosen) < limit:
         worth = [score * REPEAT_FACTOR ** from_document[c.document_id] for c, score in left]
         candidate, score = left.pop(worth.index(max(worth)))
@@ -97,14 +115,15 @@ def fuse(
     return tuple(chosen)
 
 
-def _scores(candidates: Sequence[Candidate], question: str, word_shares: Mapping[str, float]) -> list[float]:
+def _scores(
+    candidates: Sequence[Candidate], question: str, word_shares: Mapping[str, float], words_weight: float
+) -> Floats:
     texts = [terms(" ".join((c.title, *c.heading_path, c.content))) for c in candidates]
     bm25 = Bm25.over(terms(question), texts, term_shares(word_shares))
-    by_meaning = spread([c.similarity for c in candidates])
-    by_words = spread([bm25.score(text) for text in texts])
-    fused = (1 - WORDS_WEIGHT) * np.array(by_meaning) + WORDS_WEIGHT * np.array(by_words)
-    scores: list[float] = _regularized(fused, candidates, likeness(texts)).tolist()
-    return scores
+    by_meaning = np.array(spread([c.similarity for c in candidates]))
+    by_words = np.array(spread([bm25.score(text) for text in texts]))
+    fused = (1 - words_weight) * by_meaning + words_weight * by_words
+    return _regularized(fused, candidates, likeness(texts))
 
 
 def _regularized(scores: Floats, candidates: Sequence[Candidate], like: Floats) -> Floats:

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from jobs.decisions.checking import Cascade
+from jobs.decisions.examples import FEW_SHOT
 from jobs.decisions.falling_back import Failure, next_routes
+from jobs.decisions.fusion import RETRIEVING, Retrieving
 from jobs.decisions.routing import Traits, choose_route
 from jobs.ports import ModelName
 from worker.settings import ConfigurationError, load
@@ -22,6 +24,13 @@ def test_the_shipped_configuration_is_valid_and_prices_its_models() -> None:
     assert settings.route("default").model in settings.prices
     assert ModelName(settings.embedding.provider, settings.embedding.model) in settings.prices
     assert settings.providers["openai"].base_url == "https://api.openai.com/v1"
+
+
+def test_the_shipped_file_repeats_what_retrieval_and_examples_are_without_it() -> None:
+    shipped = load(ENVIRONMENT)
+    assert (shipped.retrieving, shipped.few_shot) == (RETRIEVING, FEW_SHOT)
+    changed = load(ENVIRONMENT, {"retrieval": {"passages": 3, "words_weight": 0.2}, "few_shot": {"limit": 0}})
+    assert (changed.retrieving, changed.few_shot.limit) == (Retrieving(passages=3, words_weight=0.2), 0)
 
 
 def test_a_cascade_is_off_as_shipped_and_on_where_it_has_checks() -> None:

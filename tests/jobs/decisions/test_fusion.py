@@ -93,6 +93,12 @@ def test_a_word_that_is_rare_among_all_chunks_counts_though_all_that_was_found_h
     assert by_all_chunks[-1].candidate == common
 
 
+def test_the_weight_of_words_is_a_choice() -> None:
+    named, near = candidate(1, "A lease of a queue row.", 0.1), candidate(2, "It ends after 15 s.", 0.9)
+    first = [fuse([named, near], question=QUESTION, limit=1, words_weight=w)[0].candidate for w in (0.0, 1.0)]
+    assert first == [near, named]
+
+
 def test_meaning_finds_a_chunk_that_shares_no_word() -> None:
     near, far = candidate(1, "It ends after 15 s.", 0.9), candidate(2, "The queue of rows.", 0.1)
     assert fuse([near, far], question=QUESTION, limit=1)[0].candidate == near
