@@ -16,7 +16,7 @@ from jobs.decisions.checking import Answer, Cascade, Check, failed_checks
 from jobs.decisions.falling_back import CACHE, Failure, cause_of, next_routes, telling_error
 from jobs.decisions.prompting import Message
 from jobs.errors import JobError, Permanent, Refused, Retryable
-from jobs.ports import AnswerStream, Call, ChatRequest, Completed, Opening, Route, Work, World
+from jobs.ports import AnswerStream, Call, ChatRequest, Completed, Opening, Route, TextDelta, Usage, Work, World
 
 log = structlog.get_logger()
 
@@ -223,12 +223,16 @@ async def _stream(request: ChatRequest, call: Call, text: _Text, world: World) -
     call.sends([message.content for message in request.messages])
     async with aclosing(world.model.stream(request, call.id)) as events:
         async for event in events:
-            if isinstance(event, Completed):
-                if event.usage is not None:
-                    call.used(event.usage)
-                return event
-            call.received(event.text)
-            await text.add(event.text)
+            match event:
+                case Completed():
+                    if event.usage is not None:
+                        call.used(event.usage)
+                    return event
+                case Usage():
+                    call.used(event)
+                case TextDelta():
+                    call.received(event.text)
+                    await text.add(event.text)
     raise Retryable("model.stream_cut", "the model's stream ended before it was complete")
 
 

@@ -260,11 +260,15 @@ class Completed:
     usage: Usage | None
 
 
+ChatEvent = TextDelta | Usage | Completed
+
+
 class ChatModel(Protocol):
-    def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
+    def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:
         """Text as it comes, then one Completed. `call_id` as in Embedder.
 
-        Raises Retryable (429, 5xx, timeouts, a cut stream), Permanent, Refused.
+        Where a stream fails although the provider has told what it used, as it does of a refusal, that comes before
+        the error. Raises Retryable (429, 5xx, timeouts, a cut stream), Permanent, Refused.
         """
         ...
 

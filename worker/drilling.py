@@ -15,7 +15,7 @@ from jobs.decisions.caching import CachedAnswer, Reuse
 from jobs.decisions.falling_back import CACHE
 from jobs.decisions.prompting import Message
 from jobs.errors import JobError, Permanent, Refused, Retryable
-from jobs.ports import ChatModel, ChatRequest, Completed, Opening, Route, TextDelta, Work, World
+from jobs.ports import ChatEvent, ChatModel, ChatRequest, Opening, Route, Work, World
 from worker.ledger import OpenCall
 
 FAULTS: Mapping[str, JobError] = {
@@ -71,7 +71,7 @@ class Failing:
         self._failing = chain.failing
         self._calls = 0
 
-    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:
         self._calls += 1
         if self._failing == "all" or self._calls == 1:
             raise type(self._fault)(self._fault.code, self._fault.message)

@@ -11,7 +11,7 @@ from contextlib import aclosing
 import structlog
 
 from jobs.errors import Postponed, Retryable
-from jobs.ports import ChatModel, ChatRequest, Completed, Embedded, Embedder, ModelName, TextDelta
+from jobs.ports import ChatEvent, ChatModel, ChatRequest, Completed, Embedded, Embedder, ModelName, TextDelta
 from worker.ports import Limits
 
 log = structlog.get_logger()
@@ -34,17 +34,15 @@ class PacedChat:
         self._count_tokens = count_tokens
         self._sleep = sleep
 
-    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:
         reserved = self._tokens(request)
         await _wait_for_turn(self._limits, request.model, reserved, self._sleep)
         used = 0  # of a call that failed the provider counts nothing, as far as we know
         try:
             async with aclosing(self._model.stream(request, call_id)) as events:
                 async for event in events:
-                    if isinstance(event, Completed):
-                        used = reserved if event.usage is None else event.usage.tokens_in + event.usage.tokens_out
-                    else:
-                        used = reserved
+                    told = event.usage if isinstance(event, Completed) else event
+                    used = reserved if told is None or isinstance(told, TextDelta) else told.tokens_in + told.tokens_out
                     yield event
         except Retryable as error:
             await _tell(self._limits, request.model, error)

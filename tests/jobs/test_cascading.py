@@ -14,7 +14,7 @@ from jobs.decisions.falling_back import Chains, Failure
 from jobs.decisions.prompting import Message
 from jobs.decisions.routing import DEFAULT_ROUTING
 from jobs.errors import AttemptLost, Permanent, Refused, Retryable
-from jobs.ports import ChatRequest, Completed, ModelName, Route, TextDelta, Usage, Work, World
+from jobs.ports import ChatEvent, ChatRequest, Completed, ModelName, Route, TextDelta, Usage, Work, World
 from worker.adapters.memory import (
     HashEmbedder,
     MemoryCircuits,
@@ -46,7 +46,7 @@ class Models:
     pause: asyncio.Event | None = None  # after each text
     paused: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:  # noqa: ARG002 - there is nobody to tell
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:  # noqa: ARG002 - there is nobody to tell
         self.asked.append(request.model.model)
         self.limits_s.append(request.total_timeout_s)
         for event in self.scripts[request.model.model].pop(0):

@@ -151,6 +151,19 @@ async def test_the_next_model_answers_when_the_first_fails_and_the_ledger_has_bo
     assert [entry["model"] for entry in model_server.log()] == ["first", answers]
 
 
+@pytest.mark.parametrize("fault", [{"kind": "refusal"}, {"kind": "content_filter"}])
+async def test_a_refusal_is_booked_with_the_provider_s_own_count(
+    bench: Bench, model_server: ModelServer, fault: Mapping[str, Any]
+) -> None:
+    model_server.fail(fault, model="first")
+    await bench.attempt()
+    refused, told = next(iter(bench.database.calls.values())).closing, model_server.log()[0]
+    assert refused is not None
+    assert (refused["tokens_in"], refused["tokens_out"]) == (told["prompt_tokens"], told["completion_tokens"])
+    assert refused["tokens_in"] > 0
+    assert not refused["is_estimated"]
+
+
 async def test_an_answer_of_the_first_route_carries_no_warning(bench: Bench) -> None:
     completion = await bench.attempt()
     assert (completion.route, completion.warnings) == ("first", [])

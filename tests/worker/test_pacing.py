@@ -4,8 +4,8 @@ from contextlib import aclosing
 import pytest
 
 from jobs.decisions.prompting import Message
-from jobs.errors import Postponed, Retryable
-from jobs.ports import ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage
+from jobs.errors import Postponed, Refused, Retryable
+from jobs.ports import ChatEvent, ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage
 from tests.worker.adapters.test_limits_contract import Clock
 from worker.adapters.memory import HashEmbedder, MemoryLimits
 from worker.pacing import PacedChat, PacedEmbedder
@@ -23,7 +23,7 @@ class Model:
         self.ending = ending
         self.calls = 0
 
-    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:
         assert (request, call_id) == (REQUEST, CALL)
         self.calls += 1
         if isinstance(self.ending, Exception):
@@ -51,7 +51,7 @@ class Fleet:
         return await self.limits.reserve(MODEL, 0, patience_s=0.0) == 0
 
 
-async def answered(chat: PacedChat) -> list[TextDelta | Completed]:
+async def answered(chat: PacedChat) -> list[ChatEvent]:
     async with aclosing(chat.stream(REQUEST, CALL)) as events:
         return [event async for event in events]
 
@@ -64,6 +64,25 @@ async def test_a_call_is_reserved_with_its_longest_answer_and_settled_with_what_
     for _ in range(8):
         await answered(chat)
     assert fleet.slept_s == []  # nine calls of 120 tokens; two reservations of 1,000 would have filled the burst
+
+
+class Declining(Model):
+    """Tells what it used, and declines."""
+
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:
+        assert (request, call_id) == (REQUEST, CALL)
+        yield TextDelta("word")
+        yield Usage(100, 20)
+        raise Refused("model.refused", "no")
+
+
+async def test_a_call_that_failed_is_settled_with_what_the_provider_said() -> None:
+    fleet = Fleet()
+    chat = fleet.chat(Declining(Completed("stop", None)))
+    for _ in range(9):
+        with pytest.raises(Refused):
+            await answered(chat)
+    assert fleet.slept_s == []
 
 
 async def test_a_call_waits_for_its_turn_in_its_place() -> None:

@@ -10,8 +10,8 @@ import openai
 from openai import AsyncOpenAI, AsyncStream
 from openai.types import Embedding
 
-from jobs.errors import Permanent
-from jobs.ports import ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage, Vectors
+from jobs.errors import JobError, Permanent
+from jobs.ports import ChatEvent, ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage, Vectors
 from worker.adapters.completion_chunks import Chunk, chunk_of
 from worker.adapters.model_errors import cut, declined, provider_errors_translated
 from worker.telemetry import ModelSpan, model_span
@@ -37,18 +37,23 @@ class OpenAIChat:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[TextDelta | Completed, None]:
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:
         """As the port says. Whoever stops reading closes the connection, and the provider may stop writing."""
         deadlines = Deadlines.of(request)
         with model_span("chat", request.model) as span:
             async with await self._open(request, call_id, deadlines) as chunks:
                 tally = Tally()
-                while (chunk := await _next(chunks, request.model, deadlines.of_next(tally))) is not None:
-                    if text := tally.take(chunk):
-                        if tally.texts == 1:
-                            span.first_chunk(deadlines.elapsed_s())
-                        yield TextDelta(text)
-                yield _completed(tally, request.model, span)
+                try:
+                    while (chunk := await _next(chunks, request.model, deadlines.of_next(tally))) is not None:
+                        if text := tally.take(chunk):
+                            if tally.texts == 1:
+                                span.first_chunk(deadlines.elapsed_s())
+                            yield TextDelta(text)
+                    yield _completed(tally, request.model, span)
+                except JobError:
+                    if tally.usage is not None:
+                        yield tally.usage
+                    raise
 
     async def _open(self, request: ChatRequest, call_id: str, deadlines: "Deadlines") -> Chunks:
         client = self._clients.get(request.model.provider)

@@ -230,6 +230,16 @@ async def test_reasoning_tokens_are_told_apart() -> None:
     assert ending.usage == Usage(7, 3, tokens_cached=4, tokens_reasoning=2)
 
 
+@pytest.mark.parametrize("finish", ["content_filter", None])
+async def test_what_a_stream_used_is_told_before_its_error(finish: str | None) -> None:
+    used = {"prompt_tokens": 700, "completion_tokens": 3, "total_tokens": 703}
+    async with provider(events(chunk("Ye", finish), chunk() | {"choices": [], "usage": used}), []) as client:
+        stream = OpenAIChat({"local": client}).stream(asking(), CALL)
+        assert [await anext(stream), await anext(stream)] == [TextDelta("Ye"), Usage(700, 3)]
+        with pytest.raises(JobError):
+            await anext(stream)
+
+
 async def test_a_provider_that_sends_no_usage_leaves_it_unknown() -> None:
     async with provider(events(chunk("Yes.", "stop")), []) as client:
         assert await answer(OpenAIChat({"local": client}), asking()) == ("Yes.", Completed("stop", None))

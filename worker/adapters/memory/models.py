@@ -3,12 +3,12 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 
 import numpy as np
 
-from jobs.ports import ChatRequest, Completed, Embedded, Embedding, ModelName, TextDelta, Usage, Vectors
+from jobs.ports import ChatEvent, ChatRequest, Embedded, Embedding, ModelName, Usage, Vectors
 
 DIMENSIONS = 384
 HASH = ModelName("memory", "hash")
 
-Event = TextDelta | Completed | Exception
+Event = ChatEvent | Exception
 
 
 class ScriptedModel:
@@ -25,7 +25,7 @@ class ScriptedModel:
         self,
         request: ChatRequest,
         call_id: str,  # noqa: ARG002 - there is nobody to tell
-    ) -> AsyncGenerator[TextDelta | Completed, None]:
+    ) -> AsyncGenerator[ChatEvent, None]:
         self.requests.append(request)
         if not self._scripts:
             raise AssertionError("the script has no further request")
