@@ -33,7 +33,7 @@ def chunk_of(data: Any) -> Chunk:
         text = delta.get("content") or ""
         finish, is_refusal = choice.get("finish_reason"), bool(delta.get("refusal"))
         counted = usage_of(usage) if isinstance(usage, Mapping) else None
-        chunk = Chunk(text, finish, is_refusal, counted, data.get("model"))
+        chunk = Chunk(text, str(finish) if finish else None, is_refusal, counted, data.get("model"))
     except (AttributeError, TypeError, KeyError, IndexError) as error:
         raise ValueError(f"no chat completion chunk: {type(error).__name__}") from None
     if not isinstance(text, str):

@@ -24,6 +24,12 @@ Clients = Mapping[str, AsyncOpenAI]  # by the names of providers
 Chunks = AsyncStream[object]
 END = object()  # of a stream
 
+# Why a stream ended, beside OpenAI's reasons: as Mistral, DeepSeek, Zhipu and vLLM document theirs (November 2026), and
+# as Gemini words it, "content_filter: RECITATION". Any other reason ends a whole answer.
+BROKE_OFF = frozenset({"error", "insufficient_system_resource", "network_error", "abort"})
+DECLINED = ("content_filter", "sensitive")
+FULL = frozenset({"length", "model_length"})
+
 
 def openai_client(base_url: str, api_key: str, *, connect_timeout_s: float = 5.0) -> AsyncOpenAI:
     """A client that neither retries nor waits on its own: the executor retries, and each call has its deadlines."""
@@ -127,11 +133,11 @@ def _completed(tally: Tally, model: ModelName, span: ModelSpan) -> Completed:
         span.answered_by(tally.model)
     if tally.usage is not None:
         span.used(tally.usage)
-    if tally.finish is None:
+    if tally.finish is None or tally.finish in BROKE_OFF:
         raise cut(model)
-    if tally.finish == "content_filter" or tally.is_refusal:
+    if tally.finish.startswith(DECLINED) or tally.is_refusal:
         raise declined()
-    finish: Literal["stop", "length"] = "length" if tally.finish == "length" else "stop"
+    finish: Literal["stop", "length"] = "length" if tally.finish in FULL else "stop"
     return Completed(finish, tally.usage)
 
 

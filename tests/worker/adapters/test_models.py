@@ -216,6 +216,32 @@ async def test_a_stream_that_ends_as_if_all_were_well_but_without_a_finish_is_cu
     assert (error.code, text) == ("model.stream_cut", "Half an answ")
 
 
+@pytest.mark.parametrize(
+    ("finish", "code"),
+    [
+        ("error", "model.stream_cut"),  # Mistral
+        ("insufficient_system_resource", "model.stream_cut"),  # DeepSeek
+        ("network_error", "model.stream_cut"),  # Zhipu
+        ("abort", "model.stream_cut"),  # vLLM
+        ("sensitive", "model.refused"),  # Zhipu
+        ("content_filter: RECITATION", "model.refused"),  # Gemini
+    ],
+)
+async def test_a_finish_that_is_no_end_of_an_answer_is_an_error(finish: str, code: str) -> None:
+    async with provider(events(chunk("Half an answ"), chunk(None, finish)), []) as client:
+        error, text = await failure(OpenAIChat({"local": client}), asking())
+    assert (error.code, text) == (code, "Half an answ")
+
+
+@pytest.mark.parametrize(
+    ("finish", "expected"), [("model_length", "length"), ("length", "length"), ("eos", "stop"), (7, "stop")]
+)
+async def test_other_finishes_end_an_answer(finish: Any, expected: str) -> None:
+    async with provider(events(chunk("An answer."), chunk(None, finish)), []) as client:
+        text, ending = await answer(OpenAIChat({"local": client}), asking())
+    assert (text, ending.finish) == ("An answer.", expected)
+
+
 async def test_usage_that_comes_with_the_last_text_and_nothing_of_details_is_taken() -> None:
     used = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     async with provider(events(chunk("Yes.", "stop", usage=used)), []) as client:
