@@ -80,14 +80,16 @@ async def complete_by(
     world: World,
     *,
     opened: str | None = None,
+    opened_for: Route | None = None,
     standby: Reuse | None = None,
 ) -> Completion:
     """The text of `first`, or of the first route in its chains that answers; passed on to the client while it comes.
 
     Once a client has seen text no other route goes on with it: the error ends the attempt, and the next attempt, for
     which clients start anew, passes over the route that broke off. Of an answer that is held back they have seen none.
-    `opened` is the first call's ledger row, where it has one already; each further call gets its own. `standby`: what
-    `cache` stands for in a chain. Raises what tells best what happens next, of all the errors.
+    `opened` is the first call's ledger row, where it has one already; each further call gets its own, and so does a
+    call that may cost more than one by `opened_for`, which is `first` if nobody says. `standby`: what `cache` stands
+    for in a chain. Raises what tells best what happens next, of all the errors.
     """
     failures, errors, cascade = _left_over(first, work, standby), list[JobError](), cascade_of(first, work)
     ends_s = _now_s() + first.chains.deadline_s
@@ -98,7 +100,8 @@ async def complete_by(
         route = world.routes[name]
         text = _Text(world.stream, cascade.checks if cascade is not None and name == first.name else ())
         try:
-            ending, failed = await _ask(route, asked, text, world, ends_s=ends_s, opened=opened)
+            is_enough = (opened_for or first).covers(route)
+            ending, failed = await _ask(route, asked, text, world, ends_s=ends_s, opened=opened, is_enough=is_enough)
         except JobError as error:
             if (
                 isinstance(error, Refused) and cause_of(error.code) is None
@@ -200,11 +203,18 @@ class _Text:
 
 
 async def _ask(
-    route: Route, asked: Asked, text: _Text, world: World, *, ends_s: float, opened: str | None = None
+    route: Route,
+    asked: Asked,
+    text: _Text,
+    world: World,
+    *,
+    ends_s: float,
+    opened: str | None = None,
+    is_enough: bool = True,
 ) -> tuple[Completed, tuple[Check, ...]]:
     """How the stream ended, and which checks its text failed. The circuit hears of it, and the ledger."""
     try:
-        async with world.ledger.call(route.opening(asked.purpose), opened=opened) as call:
+        async with world.ledger.call(route.opening(asked.purpose), opened=opened, is_enough=is_enough) as call:
             if text.checks:
                 call.held_back()
             ending = await _stream(asked.of(route, ends_s - _now_s()), call, text, world)

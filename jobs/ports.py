@@ -321,8 +321,11 @@ class Call(Protocol):
 class Ledger(Protocol):
     """Every model call of an attempt. A call is closed when its block ends: by an exception, as failed."""
 
-    def call(self, opening: Opening, *, opened: str | None = None) -> AbstractAsyncContextManager[Call]:
+    def call(
+        self, opening: Opening, *, opened: str | None = None, is_enough: bool = True
+    ) -> AbstractAsyncContextManager[Call]:
         """The call's block. `opened`: the ledger row that claim or context opened; without it one is opened first.
+        Where what is reserved there is not enough for this call, a row of its own takes its place.
 
         Raises Refused where the tenant's budget of the day does not allow the call: then it must not be made.
         """
@@ -363,6 +366,11 @@ class Route:
 
     def opening(self, purpose: str) -> Opening:
         return Opening(purpose, self.model, self.name, self.reserved_usd)
+
+    def covers(self, other: "Route") -> bool:
+        """Whether what is reserved for a call of this route is enough for one of the other."""
+        most = other.reserved_usd
+        return most is None or (self.reserved_usd is not None and most <= self.reserved_usd)
 
 
 @dataclass(frozen=True, slots=True)

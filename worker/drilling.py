@@ -83,7 +83,13 @@ class NoLedger:
     """`jobs.ports.Ledger` of calls that belong to no row: a drill's are seen at the provider alone."""
 
     @asynccontextmanager
-    async def call(self, opening: Opening, *, opened: str | None = None) -> AsyncIterator[OpenCall]:
+    async def call(
+        self,
+        opening: Opening,
+        *,
+        opened: str | None = None,
+        is_enough: bool = True,  # noqa: ARG002 - there is no budget
+    ) -> AsyncIterator[OpenCall]:
         yield OpenCall(opened or str(uuid4()), opening, time.monotonic)
 
 

@@ -129,8 +129,12 @@ class AttemptLedger:
         self._monotonic_s = monotonic_s
 
     @asynccontextmanager
-    async def call(self, opening: Opening, *, opened: str | None = None) -> AsyncIterator[OpenCall]:
-        call = OpenCall(opened or await self._rows.open_call(self._work, opening), opening, self._monotonic_s)
+    async def call(
+        self, opening: Opening, *, opened: str | None = None, is_enough: bool = True
+    ) -> AsyncIterator[OpenCall]:
+        if opened is None or not is_enough:
+            opened = await self._rows.open_call(self._work, opening, instead_of=opened)
+        call = OpenCall(opened, opening, self._monotonic_s)
         try:
             yield call
         except BaseException as error:

@@ -249,8 +249,11 @@ class Rows(Protocol):
         """
         ...
 
-    async def open_call(self, work: Work, opening: Opening) -> str:
-        """The id of a new ledger row. Raises `AttemptLost`."""
+    async def open_call(self, work: Work, opening: Opening, *, instead_of: str | None = None) -> str:
+        """The id of a new ledger row. `instead_of`: one of the same row's that is open and will not be made; it goes.
+
+        Raises `AttemptLost`, and `Refused` where the tenant's budget of the day does not allow the call.
+        """
         ...
 
     async def close_calls(self, calls: Sequence[Closing]) -> None:

@@ -1,12 +1,14 @@
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 import pytest
 
 from jobs.complete import complete
 from jobs.decisions.prompting import Message
-from jobs.errors import Retryable
-from jobs.ports import Completed, TextDelta, Usage
-from tests.jobs.attempts import PROMPT, attempted
+from jobs.decisions.routing import Routing, Rule
+from jobs.errors import Refused, Retryable
+from jobs.ports import Completed, Opening, Route, TextDelta, Usage
+from tests.jobs.attempts import MODEL, PROMPT, attempted, claimed
 from worker.adapters.memory.models import Event
 
 INPUT = {"prompt": "Summarize: <passages>"}
@@ -36,3 +38,25 @@ async def test_the_asker_may_want_less_and_never_more_than_the_route_allows(opti
 async def test_a_stream_that_ends_early_is_tried_again() -> None:
     with pytest.raises(Retryable, match="stream_cut"):
         await attempted(complete, INPUT, [TextDelta("Swal")])
+
+
+@dataclass
+class NoBudget:
+    asked: list[tuple[str | None, str | None, bool]] = field(default_factory=list)
+
+    def call(self, opening: Opening, *, opened: str | None = None, is_enough: bool = True) -> NoReturn:
+        self.asked.append((opening.route, opened, is_enough))
+        raise Refused("limits.usd_per_tenant_and_day", "no")
+
+
+@pytest.mark.parametrize(("usd", "is_enough"), [(0.2, False), (0.1, True), (None, True)])
+async def test_what_the_claim_reserved_for_the_usual_route_is_not_enough_for_a_dearer_one(
+    usd: float | None, *, is_enough: bool
+) -> None:
+    ledger, usual = NoBudget(), Route("default", MODEL, 800, 2000, 5.0, 60.0, reserved_usd=0.1)
+    routes = {"default": usual, "best": replace(usual, name="best", reserved_usd=usd)}
+    row = {"kind": "complete", "input": INPUT}
+    work, world, _ = await claimed(row, ledger=ledger, routes=routes, routing=Routing((Rule("all", "best"),)))
+    with pytest.raises(Refused):
+        await complete(replace(work, first_call_id="claimed"), world)
+    assert ledger.asked == [("best", "claimed", is_enough)]

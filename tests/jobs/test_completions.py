@@ -63,7 +63,14 @@ class Bench:
         self.rows = MemoryRows(self.database, worker="w", lease_s=30, opens={"answer": Opening("answer", MODEL)})
         self.id = self.database.insert(input={"question": "?"}, user_id="owner")
 
-    async def attempt(self, chains: Chains = CHAINS, standby: Reuse | None = None, **reserved_usd: float) -> Completion:
+    async def attempt(
+        self,
+        chains: Chains = CHAINS,
+        standby: Reuse | None = None,
+        *,
+        opens_first: bool = False,
+        **reserved_usd: float,
+    ) -> Completion:
         """One attempt, settled as a retry, so that another can follow."""
         work = await self.rows.claim(self.id)
         assert isinstance(work, Work)
@@ -89,7 +96,7 @@ class Bench:
                 ASKED,
                 work,
                 world,
-                opened=None if reserved_usd else work.first_call_id,
+                opened=None if reserved_usd and not opens_first else work.first_call_id,
                 standby=standby,
             )
         finally:
@@ -285,6 +292,26 @@ async def test_the_budget_is_asked_again_before_a_fallback(bench: Bench, model_s
     with pytest.raises(Retryable, match="rate_limited"):
         await bench.attempt(first=0.4, second=1.1, third=1.1)
     assert [entry["model"] for entry in model_server.log()] == ["first"]
+
+
+@pytest.mark.parametrize(("second", "is_made"), [(1.1, False), (0.9, True), (0.2, True)])
+async def test_a_route_that_is_asked_in_place_of_the_first_has_its_own_reservation(
+    bench: Bench, model_server: ModelServer, *, second: float, is_made: bool
+) -> None:
+    bench.database.usd_per_tenant_and_day = 1.0
+    bench.rows = MemoryRows(
+        bench.database, worker="w", lease_s=30, opens={"answer": Opening("answer", MODEL, "first", reserved_usd=0.4)}
+    )
+    for _ in range(5):
+        await bench.circuits.record("local", "model.timeout")
+    attempt = bench.attempt(opens_first=True, first=0.4, second=second)
+    if is_made:
+        assert (await attempt).route == "second"
+        assert bench.calls == [("second", "succeeded", None)]
+    else:
+        with pytest.raises(Refused, match="usd_per_tenant_and_day"):
+            await attempt
+        assert model_server.log() == []
 
 
 @dataclass

@@ -104,6 +104,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "open_call": WORKER,
     "close_calls": WORKER,
     "open_calls_v1": WORKER,
+    "open_calls_v2": WORKER,
     "close_calls_v1": WORKER,
     "claim_generations_v1": WORKER,
     "abandon_calls": WORKER,

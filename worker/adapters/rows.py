@@ -142,8 +142,8 @@ class SupabaseRows:
     async def checkpoint(self, checkpoint: Checkpoint) -> bool:
         return value_of(await self._checkpoints.submit(checkpoint))
 
-    async def open_call(self, work: Work, opening: Opening) -> str:
-        answer = value_of(await self._openings.submit((work, opening)))
+    async def open_call(self, work: Work, opening: Opening, *, instead_of: str | None = None) -> str:
+        answer = value_of(await self._openings.submit((work, opening, instead_of)))
         if answer["problem"] == "limits.usd_per_tenant_and_day":
             raise over_budget()
         if answer["problem"] is not None:
@@ -263,12 +263,12 @@ class SupabaseRows:
         self._handing_back.add(task)
         task.add_done_callback(self._handing_back.discard)
 
-    async def _open_calls(self, openings: Sequence[tuple[Work, Opening]]) -> list[Mapping[str, Any]]:
+    async def _open_calls(self, openings: Sequence[tuple[Work, Opening, str | None]]) -> list[Mapping[str, Any]]:
         rows = [
-            {"generation_id": work.id, "attempt": work.attempt, **write_backs.opening(opening)}
-            for work, opening in openings
+            {"generation_id": work.id, "attempt": work.attempt, "instead_of": other, **write_backs.opening(opening)}
+            for work, opening, other in openings
         ]
-        answers = await self._database.call("open_calls_v1", {"opens": rows})
+        answers = await self._database.call("open_calls_v2", {"opens": rows})
         return sorted(answers, key=lambda answer: answer["ordinal"])
 
     async def _keep(self, checkpoints: Sequence[Checkpoint]) -> list[bool]:

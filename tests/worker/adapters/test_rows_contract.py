@@ -87,6 +87,19 @@ async def test_a_tenant_s_budget_is_reserved_before_a_call_and_settled_after_it(
     assert await rows.open_call(stranger, most)
 
 
+async def test_a_dearer_call_takes_the_place_of_one_that_will_not_be_made(ground: Ground) -> None:
+    cheap, dear = (Opening("answer", MODEL, name, reserved_usd=usd) for name, usd in (("fast", 6.0), ("best", 7.0)))
+    rows = ground.rows("a", opens={"answer": cheap})
+    work, other = [await claimed(rows, ground.insert(user_id=ground.user())) for _ in range(2)]
+    with pytest.raises(Refused):
+        await rows.open_call(work, dear)  # beside the 6 of 10 that are reserved
+    with pytest.raises(Refused):  # another row's call stays
+        await rows.open_call(other, dear, instead_of=work.first_call_id)
+    assert len(ground.calls(work.id)) == 1
+    assert await rows.open_call(work, dear, instead_of=work.first_call_id)
+    assert ground.calls(work.id) == [StoredCall("answer", "open")]
+
+
 async def test_a_claim_opens_no_call_that_the_budget_forbids(ground: Ground) -> None:
     dear = Opening("answer", MODEL, "best", reserved_usd=11.0)
     work = await claimed(ground.rows("a", opens={"answer": dear}), ground.insert(user_id=ground.user()))

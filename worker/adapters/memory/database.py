@@ -160,6 +160,12 @@ class MemoryDatabase:
         self.calls[row.id] = row
         return row.id
 
+    def drop_call(self, generation_id: str, id: str) -> None:
+        """One that is open, and will not be made."""
+        call = self.calls.get(id)
+        if call is not None and call.generation_id == generation_id and call.status == "open":
+            del self.calls[id]
+
     def budget_left(self, tenant: str | None) -> float | None:
         """Less what is reserved for open calls. Memory knows one day only."""
         if tenant is None or self.usd_per_tenant_and_day is None:

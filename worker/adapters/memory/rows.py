@@ -106,7 +106,9 @@ class MemoryRows:
         page = [(self.database.generations[id], at) for at, id in found[:max_rows]]
         return tuple(Due(Hint(g.id, g.attempt, g.kind, g.lane, g.tenant), at) for g, at in page)
 
-    async def open_call(self, work: Work, opening: Opening) -> str:
+    async def open_call(self, work: Work, opening: Opening, *, instead_of: str | None = None) -> str:
+        if instead_of is not None:
+            self.database.drop_call(work.id, instead_of)
         generation = self.database.held(work.id, work.attempt)
         if generation is None:
             raise AttemptLost("no ledger row was opened for it")
