@@ -30,6 +30,9 @@ class Asked:
     max_output_tokens: int | None = None  # the asker's own limit; a route's holds as well
     passages: int | None = None  # numbered in the prompt from 1, to be cited; None: there are none to cite
 
+    def tokens(self, world: World) -> int:
+        return sum(world.count_tokens(message.content) for message in self.messages)
+
     def of(self, route: Route, left_s: float) -> ChatRequest:
         most = route.max_output_tokens
         return ChatRequest(
@@ -100,8 +103,10 @@ async def complete_by(
         route = world.routes[name]
         text = _Text(world.stream, cascade.checks if cascade is not None and name == first.name else ())
         try:
-            is_enough = (opened_for or first).covers(route)
-            ending, failed = await _ask(route, asked, text, world, ends_s=ends_s, opened=opened, is_enough=is_enough)
+            reserved_usd = (opened_for or first).reserved_usd
+            ending, failed = await _ask(
+                route, asked, text, world, ends_s=ends_s, opened=opened, reserved_usd=reserved_usd
+            )
         except JobError as error:
             if (
                 isinstance(error, Refused) and cause_of(error.code) is None
@@ -210,11 +215,15 @@ async def _ask(
     *,
     ends_s: float,
     opened: str | None = None,
-    is_enough: bool = True,
+    reserved_usd: float | None = None,
 ) -> tuple[Completed, tuple[Check, ...]]:
-    """How the stream ended, and which checks its text failed. The circuit hears of it, and the ledger."""
+    """How the stream ended, and which checks its text failed. The circuit hears of it, and the ledger.
+
+    `reserved_usd`: in the ledger row `opened`.
+    """
+    opening = route.opening(asked.purpose, prompt_tokens=asked.tokens(world) if route.price is not None else 0)
     try:
-        async with world.ledger.call(route.opening(asked.purpose), opened=opened, is_enough=is_enough) as call:
+        async with world.ledger.call(opening, opened=opened, is_enough=opening.fits(reserved_usd)) as call:
             if text.checks:
                 call.held_back()
             ending = await _stream(asked.of(route, ends_s - _now_s()), call, text, world)

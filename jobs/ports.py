@@ -18,7 +18,7 @@ from jobs.decisions.checking import Cascade, Check
 from jobs.decisions.examples import FEW_SHOT, FewShot
 from jobs.decisions.falling_back import NO_CHAINS, Chains, Failure
 from jobs.decisions.fusion import RETRIEVING, Candidate, Retrieving
-from jobs.decisions.pricing import Price
+from jobs.decisions.pricing import Price, most_usd
 from jobs.decisions.prompting import Message, Template
 from jobs.decisions.routing import Routing
 
@@ -282,6 +282,10 @@ class Opening:
     route: str | None = None
     reserved_usd: float | None = None  # the most that it may cost; None: nobody knows, and no budget can forbid it
 
+    def fits(self, reserved_usd: float | None) -> bool:
+        """Whether so much is enough for it."""
+        return self.reserved_usd is None or (reserved_usd is not None and self.reserved_usd <= reserved_usd)
+
 
 class Call(Protocol):
     """An open ledger row.
@@ -361,16 +365,15 @@ class Route:
     first_token_timeout_s: float
     total_timeout_s: float
     chains: Chains = NO_CHAINS
-    reserved_usd: float | None = None  # the most that a call may cost; None: the model's price is unknown
+    reserved_usd: float | None = None  # the most that a call with a usual prompt costs; None: its price is unknown
     cascade: Cascade | None = None  # its answer is checked before anybody sees it
+    price: Price | None = None  # of its model
 
-    def opening(self, purpose: str) -> Opening:
-        return Opening(purpose, self.model, self.name, self.reserved_usd)
-
-    def covers(self, other: "Route") -> bool:
-        """Whether what is reserved for a call of this route is enough for one of the other."""
-        most = other.reserved_usd
-        return most is None or (self.reserved_usd is not None and most <= self.reserved_usd)
+    def opening(self, purpose: str, *, prompt_tokens: int = 0) -> Opening:
+        """Reserves more than usual for a prompt that is longer: a question may be."""
+        most = most_usd(self.price, tokens_in=prompt_tokens, tokens_out=self.max_output_tokens)
+        reserved = max((usd for usd in (self.reserved_usd, most) if usd is not None), default=None)
+        return Opening(purpose, self.model, self.name, reserved)
 
 
 @dataclass(frozen=True, slots=True)

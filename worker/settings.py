@@ -109,7 +109,7 @@ class Settings(Section):
     def route(self, name: str) -> Route:
         section = self.routes[name]
         fallbacks, model = self.configuration.fallbacks.get(name), ModelName(section.provider, section.model)
-        cascade = self.configuration.cascades.get(name)
+        cascade, price = self.configuration.cascades.get(name), self.prices.get(model)
         return Route(
             name=name,
             model=model,
@@ -117,8 +117,9 @@ class Settings(Section):
             context_budget_tokens=section.context_budget_tokens,
             first_token_timeout_s=section.first_token_timeout_s,
             total_timeout_s=section.total_timeout_s,
+            price=price,
             reserved_usd=most_usd(
-                self.prices.get(model),
+                price,
                 tokens_in=section.context_budget_tokens + HISTORY_TOKENS + FRAME_TOKENS,
                 tokens_out=section.max_output_tokens,
             ),

@@ -4,6 +4,7 @@ from typing import Any, NoReturn
 import pytest
 
 from jobs.complete import complete
+from jobs.decisions.pricing import Price
 from jobs.decisions.prompting import Message
 from jobs.decisions.routing import Routing, Rule
 from jobs.errors import Refused, Retryable
@@ -43,9 +44,11 @@ async def test_a_stream_that_ends_early_is_tried_again() -> None:
 @dataclass
 class NoBudget:
     asked: list[tuple[str | None, str | None, bool]] = field(default_factory=list)
+    reserved_usd: float | None = None
 
     def call(self, opening: Opening, *, opened: str | None = None, is_enough: bool = True) -> NoReturn:
         self.asked.append((opening.route, opened, is_enough))
+        self.reserved_usd = opening.reserved_usd
         raise Refused("limits.usd_per_tenant_and_day", "no")
 
 
@@ -60,3 +63,15 @@ async def test_what_the_claim_reserved_for_the_usual_route_is_not_enough_for_a_d
     with pytest.raises(Refused):
         await complete(replace(work, first_call_id="claimed"), world)
     assert ledger.asked == [("best", "claimed", is_enough)]
+
+
+@pytest.mark.parametrize(("characters", "usd"), [(10, 0.1), (200_000, (200_000 + len(PROMPT) + 800 * 4) / 1_000_000)])
+async def test_a_prompt_that_is_longer_than_usual_reserves_more(characters: int, usd: float) -> None:
+    ledger, price = NoBudget(), Price(1.0, 0.1, 4.0)
+    route = Route("default", MODEL, 800, 2000, 5.0, 60.0, reserved_usd=0.1, price=price)
+    row = {"kind": "complete", "input": {"prompt": "x" * characters}}
+    work, world, _ = await claimed(row, ledger=ledger, routes={"default": route})
+    with pytest.raises(Refused):
+        await complete(replace(work, first_call_id="claimed"), world)
+    assert ledger.asked == [("default", "claimed", usd == 0.1)]
+    assert ledger.reserved_usd == pytest.approx(usd)
