@@ -14,6 +14,8 @@ async def embed(texts: Sequence[str], world: World, *, opened: str | None = None
     most = most_usd(world.embedding_price, tokens_in=most_tokens(texts), tokens_out=0)
     opening = Opening("embed", world.embedder.name, reserved_usd=most)
     async with world.ledger.call(opening, opened=opened) as call:
+        call.sends(texts)
         embedded = await world.embedder.embed(texts, call.id)
-        call.used(embedded.usage)
+        if embedded.usage is not None:
+            call.used(embedded.usage)
     return embedded

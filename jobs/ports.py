@@ -202,7 +202,7 @@ class Examples(Protocol):
 @dataclass(frozen=True, slots=True)
 class Embedded:
     vectors: Vectors
-    usage: Usage
+    usage: Usage | None  # None where the provider counts no tokens
 
 
 class Embedder(Protocol):
@@ -290,8 +290,9 @@ class Opening:
 class Call(Protocol):
     """An open ledger row.
 
-    A provider tells what a call used at its end. Of a call that ends earlier, what was sent and received is counted
-    here and booked as an estimate; where no text had arrived, what it used stays unknown.
+    A provider tells what a call used at its end. Of a call that ends earlier, and of a provider that does not tell,
+    what was sent and received is counted here and booked as an estimate; of a call that failed before any text had
+    arrived, what it used stays unknown.
     """
 
     @property

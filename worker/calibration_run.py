@@ -89,7 +89,8 @@ async def _embedded(texts: Sequence[str], operations: Operations, settings: Sett
             except BaseException as error:
                 await operations.close_call(_closed(call, error, settings.prices))
                 raise
-            call.used(embedded.usage)
+            if embedded.usage is not None:
+                call.used(embedded.usage)
             await operations.close_call(_closed(call, None, settings.prices))
             vectors.append(embedded.vectors)
     return np.concatenate(vectors)

@@ -54,7 +54,8 @@ class OpenCall:
     def closed(self, error: BaseException | None, prices: Prices, count_tokens: CountTokens) -> Closing:
         if self._spared is not None and error is None:
             return self._closed_by(self._spared)
-        usage, model = self._usage or self._estimate(count_tokens), self._opening.model
+        usage = self._usage or self._estimate(count_tokens, has_failed=error is not None)
+        model = self._opening.model
         return Closing(
             id=self.id,
             status="succeeded" if error is None else "failed",
@@ -105,12 +106,13 @@ class OpenCall:
             saved_usd=cached.cost_usd,
         )
 
-    def _estimate(self, count_tokens: CountTokens) -> Usage | None:
-        """What a provider bills for a stream that ended before its count came: the prompt, and the text until then.
+    def _estimate(self, count_tokens: CountTokens, *, has_failed: bool) -> Usage | None:
+        """What a provider bills that sent no count, or whose stream ended before it: the prompt, and the text so far.
 
-        None where no text had come. The provider may have refused the request, or not have begun: nobody knows.
+        None where a call failed and no text had come. The provider may have refused the request, or not have begun:
+        nobody knows.
         """
-        if not self._received:
+        if not self._sent or (has_failed and not self._received):
             return None
         return Usage(sum(map(count_tokens, self._sent)), count_tokens("".join(self._received)))
 

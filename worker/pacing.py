@@ -79,7 +79,7 @@ class PacedEmbedder:
         used = 0
         try:
             embedded = await self._embedder.embed(texts, call_id)
-            used = embedded.usage.tokens_in
+            used = reserved if embedded.usage is None else embedded.usage.tokens_in
         except Retryable as error:
             await _tell(self._limits, self.name, error)
             raise

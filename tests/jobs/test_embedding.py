@@ -1,5 +1,6 @@
 """An embedding is reserved from the tenant's budget before it is made, and settled with what it used."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from jobs.decisions.pricing import Price
 from jobs.embedding import embed
 from jobs.errors import Refused
 from jobs.ingest import PAGE, ingest
-from jobs.ports import Document, Opening
+from jobs.ports import Document, Embedded, Opening
 from tests.jobs.attempts import claimed
 from worker.adapters.memory import HashEmbedder, MemoryKnowledge
 
@@ -51,3 +52,17 @@ async def test_a_document_that_is_too_dear_keeps_the_pages_before() -> None:
     pages = len(ledger.closings)
     assert pages > 0
     assert len(database.chunks) == pages * PAGE
+
+
+class Uncounted(HashEmbedder):
+    """Of a provider that counts no tokens."""
+
+    async def embed(self, texts: Sequence[str], call_id: str) -> Embedded:
+        return replace(await super().embed(texts, call_id), usage=None)
+
+
+async def test_an_embedding_that_nobody_counted_is_booked_as_an_estimate() -> None:
+    _, world, ledger = await claimed(QUESTION, embedder=Uncounted())
+    await embed(["six by", "two"], world)
+    [call] = ledger.closings
+    assert (call.tokens_in, call.tokens_out, call.is_estimated) == (9, 0, True)

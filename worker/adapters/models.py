@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import openai
@@ -169,14 +169,15 @@ class OpenAIEmbedder:
     async def embed(self, texts: Sequence[str], call_id: str) -> Embedded:
         """As the port says; 64 texts a request, one request after the other."""
         vectors: list[Vectors] = [np.empty((0, DIMENSIONS), np.float32)]
-        tokens = 0
+        used: Usage | None = Usage(0)
         with model_span("embeddings", self._name) as span:
             for start in range(0, len(texts), TEXTS_PER_REQUEST):
                 page = await self._request(texts[start : start + TEXTS_PER_REQUEST], call_id)
                 vectors.append(page.vectors)
-                tokens += page.usage.tokens_in
-            span.used(Usage(tokens))
-        return Embedded(np.concatenate(vectors), Usage(tokens))
+                used = None if used is None or page.usage is None else Usage(used.tokens_in + page.usage.tokens_in)
+            if used is not None:
+                span.used(used)
+        return Embedded(np.concatenate(vectors), used)
 
     async def _request(self, texts: Sequence[str], call_id: str) -> Embedded:
         with provider_errors_translated(self._name):
@@ -187,7 +188,16 @@ class OpenAIEmbedder:
                     dimensions=self._dimensions,
                     extra_headers={CALL_HEADER: call_id},
                 )
-        return Embedded(_unit_vectors(answer.data, len(texts)), Usage(answer.usage.prompt_tokens))
+            return _embedded(answer, len(texts))
+
+
+def _embedded(answer: Any, count: int) -> Embedded:
+    """The SDK checks no answer, and leaves None where a field is missing. Raises ValueError for what cannot be read."""
+    try:
+        tokens = None if answer.usage is None else answer.usage.prompt_tokens
+        return Embedded(_unit_vectors(answer.data, count), None if tokens is None else Usage(int(tokens)))
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"no answer with embeddings: {type(error).__name__}") from None
 
 
 def _unit_vectors(data: Sequence[Embedding], count: int) -> Vectors:

@@ -110,6 +110,27 @@ async def test_vectors_that_cannot_be_stored_are_permanent(
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("usage", [None, {"total_tokens": 1}])
+async def test_a_provider_that_counts_no_tokens_leaves_them_unknown(usage: dict[str, int] | None) -> None:
+    answer = wire_answer([[1.0] * 384], [0]) | {"usage": usage}
+    async with provider(httpx2.Response(200, json=answer), []) as client:
+        embedded = await embedder(client).embed(["bird"], CALL)
+    assert (embedded.vectors.shape, embedded.usage) == ((1, 384), None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [{"index": 0, "embedding": None}],
+        [{"index": 0, "embedding": ["a"] * 384}],
+        [{"embedding": [1.0] * 384}, {"embedding": [1.0] * 384}],
+    ],
+)
+async def test_an_answer_that_holds_no_vectors_is_unreadable(data: list[Any]) -> None:
+    with pytest.raises(Retryable, match=r"model\.unreadable"):
+        await embedded_from({"data": data, "usage": {"prompt_tokens": 1}}, ["bird"] * len(data))
+
+
 @pytest.mark.parametrize("sends_dimensions", [True, False])
 async def test_dimensions_are_asked_of_those_models_that_take_them(*, sends_dimensions: bool) -> None:
     asked: list[httpx2.Request] = []
