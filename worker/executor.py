@@ -13,7 +13,7 @@ from jobs.errors import AttemptLost, JobError, Retryable
 from jobs.ports import Finished, Job, Work, World
 from worker.answer_stream import AttemptStream
 from worker.leases import Leases
-from worker.ledger import AttemptLedger, CountTokens, Prices
+from worker.ledger import AttemptLedger, CountTokens, Prices, total_usd
 from worker.ports import (
     Broadcast,
     Canceled,
@@ -222,7 +222,6 @@ class Executor:
             first_text_s=attempt.stream.first_text_after_s,
             calls=closings,
         )
-        costs = [c.cost_usd for c in closings if c.cost_usd is not None]
         fields = {
             "outcome": outcome,
             "tries": attempt.work.tries,
@@ -232,7 +231,7 @@ class Executor:
             "tokens_in": sum(c.tokens_in or 0 for c in closings),
             "tokens_cached": sum(c.tokens_cached or 0 for c in closings),
             "tokens_out": sum(c.tokens_out or 0 for c in closings),
-            "cost_usd": sum(costs) if costs else None,
+            "cost_usd": total_usd(closings),
             "reused": next((c.reused_id for c in closings if c.reused_id is not None), None),
             "failed_checks": next((list(c.failed_checks) for c in closings if c.failed_checks is not None), None),
             "failed_calls": [f"{c.route or c.model.model}: {c.error_code}" for c in closings if c.status == "failed"],

@@ -145,6 +145,17 @@ class AttemptLedger:
         self.closings.append(call.closed(None, self._prices, self._count_tokens))
 
 
+def total_usd(calls: Sequence[Closing]) -> float | None:
+    """What they cost together; None where the cost of a route's text is unknown: the embedding's would look like all.
+
+    What is not known of others is left out: of a failed call mostly nothing was billed, and a reranker of one's own has
+    no price.
+    """
+    known = [call.cost_usd for call in calls if call.cost_usd is not None]
+    is_unknown = any(call.route and call.status == "succeeded" and call.cost_usd is None for call in calls)
+    return sum(known) if known and not is_unknown else None
+
+
 def _code_of(error: BaseException) -> str:
     if isinstance(error, JobError):
         return error.code

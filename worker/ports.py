@@ -147,7 +147,9 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The write-back that ends a row. tokens and cost_usd are sums over the attempt's calls."""
+    """The write-back that ends a row. Tokens and cost_usd are sums over the attempt's calls; where the price
+    of a route that wrote text is unknown, so is cost_usd.
+    """
 
     id: str
     attempt: int

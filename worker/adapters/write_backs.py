@@ -4,14 +4,14 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from jobs.decisions.streaming import utf16_length
 from jobs.ports import Embedding, Opening, Reusable
+from worker.ledger import total_usd
 from worker.ports import Canceled, Checkpoint, Closing, Ended, Requeued, Unsettleable
 
 Row = dict[str, Any]
-Number = TypeVar("Number", int, float)
 
 
 def opening(opening: Opening) -> Row:
@@ -128,7 +128,7 @@ def spent(calls: Sequence[Closing], first_token_at: datetime | None) -> Row:
         "tokens_in": known_sum(call.tokens_in for call in calls),
         "tokens_cached": known_sum(call.tokens_cached for call in calls),
         "tokens_out": known_sum(call.tokens_out for call in calls),
-        "cost_usd": known_sum(call.cost_usd for call in calls),
+        "cost_usd": total_usd(calls),
         "calls": [closing(call) for call in calls],
     }
 
@@ -140,10 +140,10 @@ def require_json(row: Row) -> None:
         raise Unsettleable(f"the job's values are no JSON ({type(error).__name__})") from error
 
 
-def known_sum(numbers: Iterable[Number | None]) -> Number | None:
+def known_sum(numbers: Iterable[int | None]) -> int | None:
     """The sum of those that are known; None where none is."""
     known = [number for number in numbers if number is not None]
-    return sum(known[1:], known[0]) if known else None
+    return sum(known) if known else None
 
 
 # Problems of these classes name tables, columns and constraints; the texts of others may quote a row.

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,23 @@ def test_an_end_carries_the_sums_over_its_calls() -> None:
     assert (row["answer"], row["citations"], row["first_token_at"]) == ("a", [{"n": 1}], "2026-01-01T00:00:00+00:00")
     assert [call["id"] for call in row["calls"]] == ["1", "2", "3"]
     assert {(call["route_reason"], call["prompt_version"]) for call in row["calls"]} == {("default", "answer@1")}
+
+
+@pytest.mark.parametrize(
+    ("costs", "total"),
+    [
+        ([], None),
+        ([("succeeded", None, 0.25), ("succeeded", "default", 0.5)], 0.75),
+        ([("succeeded", None, 0.25), ("failed", "default", None)], 0.25),  # refused before it began
+        ([("failed", "default", 0.25), ("succeeded", "strong", 0.5)], 0.75),
+        ([("succeeded", None, None), ("succeeded", "default", 0.5)], 0.5),  # a reranker of one's own
+        ([("succeeded", None, 0.25), ("succeeded", "default", None)], None),  # an embedding, a model without a price
+        ([("failed", "default", None)], None),
+    ],
+)
+def test_a_row_whose_answer_has_no_price_has_no_cost(costs: list[Any], total: float | None) -> None:
+    calls = tuple(Closing("id", status, ModelName("p", "m"), route, 5, cost_usd=usd) for status, route, usd in costs)
+    assert ended(Ended("id", 1, "succeeded", None, None, calls))["cost_usd"] == total
 
 
 def test_a_row_without_an_answer_says_nothing_of_answers() -> None:
