@@ -21,7 +21,7 @@ _VALUES = (
 )
 
 _NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|unable|unless|except)\b|\w+n['\u2019]t\b"
+    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|unable|unless|except)\b|\b\w+n['\u2019]t\b"
     r"|\b(?:do|does|did|is|are|was|were|has|have|had|ca|wo|could|would|should)nt\b",
     re.IGNORECASE,
 )
@@ -36,6 +36,7 @@ _CODE = re.compile(r"`[^`]+`|\b\w*(?:[a-z][A-Z]|_)\w*\b")
 _CAPITALISED = re.compile(r"(?<![\w'\u2019])[A-Z][\w'\u2019]*")
 _CONTRACTED = re.compile(r"['\u2019](?:m|d|ve|ll|re)$")
 _BEGINNING = re.compile(r"(?:^|[.?!\u2026]\s+|\.\.|\n)[\s\"'(*]*$")  # what stands before the first word of a sentence
+_LONGEST_GAP = 80  # characters between two sentences
 _WORD = re.compile(r"[\w'\u2019]+")
 
 
@@ -52,11 +53,11 @@ def differ(one: str, other: str) -> bool:
 
 def _lacks(text: str, of: str) -> bool:
     """A number or a name of the other."""
-    words = {_plain(word) for word in _WORD.findall(text)}
+    words, folded = {_plain(word) for word in _WORD.findall(text)}, text.casefold()
     return bool(
         _numbers(of, {}) - _numbers(text, _VAGUE)
         or any(name not in words and f"{name}s" not in words for name in _names(of))
-        or any(code.strip("`").casefold() not in text.casefold() for code in _CODE.findall(of))
+        or any(code.strip("`").casefold() not in folded for code in _CODE.findall(of))
     )
 
 
@@ -88,7 +89,8 @@ def _names(text: str) -> Iterator[str]:
     for found in _CAPITALISED.finditer(text):
         word = _CONTRACTED.sub("", found.group())
         is_marked = any(c.isupper() or c.isdigit() for c in word[1:])
-        if is_marked or (terms(word) and not _BEGINNING.search(text[: found.start()])):
+        start = found.start()
+        if is_marked or (terms(word) and not _BEGINNING.search(text, max(0, start - _LONGEST_GAP), start)):
             yield _plain(word)
 
 

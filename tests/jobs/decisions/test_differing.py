@@ -1,5 +1,7 @@
 """What two texts that look alike must not differ in."""
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +96,10 @@ def test_a_wrong_one_is_seen(one: str, other: str) -> None:
 )
 def test_what_says_the_same_is_no_difference(one: str, other: str) -> None:
     assert not differ(one, other)
+
+
+@pytest.mark.parametrize("piece", ["9", "_", "Aa ", "``` "])
+def test_a_long_question_is_told_apart_in_the_time_of_a_short_one(piece: str) -> None:
+    text, began_s = piece * (100_000 // len(piece)), process_time()
+    differ(text, f"{text} b")
+    assert process_time() - began_s < 5.0  # not the minutes of a scan from each of its characters
