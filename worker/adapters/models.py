@@ -109,15 +109,26 @@ class Tally:
     is_refusal: bool = False
     usage: Usage | None = None
     model: str | None = None
+    half: str = ""  # of a character that some servers cut in two: \ud83d in one chunk, \ude00 in the next
 
     def take(self, chunk: Chunk) -> str:
         """The chunk's text. The usage comes in a last chunk of its own, without choices; some send it earlier."""
+        text = self.half + chunk.text
+        self.half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        text = whole_characters(text.removesuffix(self.half))
         self.usage = chunk.usage or self.usage
         self.model = chunk.model or self.model
         self.finish = chunk.finish or self.finish
         self.is_refusal = self.is_refusal or chunk.is_refusal
-        self.texts += bool(chunk.text)
-        return chunk.text
+        self.texts += bool(text)
+        return text
+
+
+def whole_characters(text: str) -> str:
+    """The same with both halves of a character as one: no storage takes halves, and each would be replaced."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 async def _next(chunks: Chunks, model: ModelName, deadline: float) -> Chunk | None:

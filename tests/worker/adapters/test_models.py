@@ -242,6 +242,13 @@ async def test_other_finishes_end_an_answer(finish: Any, expected: str) -> None:
     assert (text, ending.finish) == ("An answer.", expected)
 
 
+async def test_a_character_that_a_server_cuts_in_two_is_whole_again() -> None:
+    pieces = ["Fine \ud83d", "\ude00", " \ud83d", "", "\ude00\ud83d\ude00\ud83d!", "\ude00 \u00e9", "end \ud83d"]
+    async with provider(events(*map(chunk, pieces), chunk(None, "stop")), []) as client:
+        text, _ = await answer(OpenAIChat({"local": client}), asking())
+    assert text == "Fine \U0001f600 \U0001f600\U0001f600\ud83d!\ude00 \u00e9end "  # halves without the other stay
+
+
 async def test_usage_that_comes_with_the_last_text_and_nothing_of_details_is_taken() -> None:
     used = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     async with provider(events(chunk("Yes.", "stop", usage=used)), []) as client:
