@@ -92,6 +92,8 @@ def compact(history: Sequence[Message], budget_tokens: int, count_tokens: Callab
     kept: list[Message] = []
     left = budget_tokens
     for turn in reversed(history):
+        if not turn.content.strip():  # a model that said nothing; what was said before counts all the same
+            continue
         content = _shortened(turn.content, int(budget_tokens * _LONGEST_TURN), count_tokens)
         left -= count_tokens(content)
         if left < 0 or not content:

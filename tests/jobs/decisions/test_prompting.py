@@ -122,7 +122,8 @@ turns = st.builds(Message, st.sampled_from(("user", "assistant")), st.text(alpha
 def test_history_keeps_the_newest_turns_within_the_budget(history: list[Message], budget: int) -> None:
     kept = compact(history, budget, len)
     assert sum(len(turn.content) for turn in kept) <= budget
-    newest = history[len(history) - len(kept) :]
+    said = [turn for turn in history if turn.content.strip()]
+    newest = said[len(said) - len(kept) :]
     assert all(turn.content.startswith(short.content) for turn, short in zip(newest, kept, strict=True))
     assert [turn.role for turn in newest] == [turn.role for turn in kept]
 
@@ -133,6 +134,11 @@ def test_a_long_turn_keeps_its_first_sentences_and_a_wall_of_text_its_first_word
         == "One two. Three four."
     )
     assert compact([Message("user", "one two three four five six")], 6, count_words)[0].content == "one two"
+
+
+def test_a_turn_that_says_nothing_does_not_end_the_history() -> None:
+    said = [Message("user", "Does it run on Linux?"), Message("assistant", " \n"), Message("user", "And on arm?")]
+    assert compact(said, 100, count_words) == (said[0], said[2])
 
 
 def test_nobody_speaks_as_the_system_in_a_history() -> None:
