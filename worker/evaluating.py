@@ -96,7 +96,7 @@ class Summary:
     quality: float
     quality_gain: Interval
     cost_usd: float | None  # of all questions; None where a price is unknown
-    saved_share: Interval | None
+    saved_share: Interval | None  # None also where the baseline cost nothing
     tokens_in: float  # a question
     tokens_out: float
     first_ms: float | None  # median
@@ -209,7 +209,8 @@ def as_json(
     """`inputs` and each variant's `questions` are in the same order."""
     rows = {name: [asdict(m) | {"quality": m.quality} for m in found] for name, found in results.items()}
     variants, inputs = [asdict(s) for s in summaries], [item.input for item in items]
-    return json.dumps({"variants": variants, "inputs": inputs, "questions": rows, "notes": list(notes)}, indent=2)
+    report = {"variants": variants, "inputs": inputs, "questions": rows, "notes": list(notes)}
+    return json.dumps(report, indent=2, allow_nan=False)
 
 
 def _summary(name: str, found: Sequence[Measured], base: Sequence[Measured]) -> Summary:
@@ -218,7 +219,7 @@ def _summary(name: str, found: Sequence[Measured], base: Sequence[Measured]) -> 
 
     cost, base_cost = values(found, lambda m: m.cost_usd), values(base, lambda m: m.cost_usd)
     known = not np.isnan(cost).any()
-    comparable = known and not np.isnan(base_cost).any()
+    comparable = known and base_cost.sum() > 0  # not where a cost of the baseline is unknown, or all of it was free
     quality = values(found, lambda m: m.quality)
     routes = [m.route for m in found if m.route is not None]
     return Summary(

@@ -129,6 +129,15 @@ def test_each_call_of_a_cascade_costs_what_its_own_route_costs() -> None:
     assert measured({**ROW, "route": "strong"}, ITEM, {"strong": prices["strong"]}, calls).cost_usd is None
 
 
+def test_what_is_free_saves_no_share_and_is_json_all_the_same() -> None:
+    results = {name: [result(1.0, usd), result(0.0, usd)] for name, usd in (("free", 0.0), ("dear", 0.5))}
+    for baseline, saved in (("free", None), ("dear", 1.0)):
+        summaries = summarised(results, baseline)
+        told = json.loads(as_json(summaries, results, [ITEM, ITEM], []))["variants"]
+        share = told[0 if baseline == "dear" else 1]["saved_share"]
+        assert (None if share is None else share["estimate"]) == saved
+
+
 def result(quality: float, usd: float | None) -> Measured:
     return Measured("succeeded", quality, None, None, usd, 10, 5, 100.0, 200.0, "default", reused=False)
 
