@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from time import time
 
 import openai
@@ -74,8 +75,8 @@ def declined() -> Refused:
 def _of_status(error: openai.APIStatusError, model: ModelName) -> JobError:
     status = error.status_code
     message = f"{_name(model)} answered HTTP {status}{_details(error)}"
-    wait_s = wait_asked_for_s(error.response.headers, now_s=time())
-    if status == 429:
+    wait_s = wait_asked_for_s(error.response.headers, now_s=time(), is_limit=status == HTTPStatus.TOO_MANY_REQUESTS)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         code = "model.quota_exhausted" if error.code == "insufficient_quota" else "model.rate_limited"
         return Retryable(code, message, wait_s=wait_s)
     if status >= 500 or status in {408, 409, 425}:
@@ -102,11 +103,12 @@ def _name(model: ModelName) -> str:
     return f"{model.provider}/{model.model}"
 
 
-def wait_asked_for_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
+def wait_asked_for_s(headers: Mapping[str, str], *, now_s: float, is_limit: bool) -> float | None:
     """Seconds to wait as a response asks for, at most 5 minutes; None: it does not say.
 
-    `retry-after-ms`, `retry-after` (seconds or a date: RFC 9110, 10.2.3), else the later of the moments at which
-    `x-ratelimit-reset…` says that a limit is full again, in seconds, as a Unix time, or as in "6m0s".
+    `retry-after-ms`, `retry-after` (seconds or a date: RFC 9110, 10.2.3), else, where a limit was met, the later of the
+    moments at which `x-ratelimit-reset…` says that one is full again, in seconds, as a Unix time, or as in "6m0s":
+    other responses carry these as well, and have nothing to wait for.
     """
     asked = [
         _scaled(headers.get("retry-after-ms", ""), 0.001),
@@ -116,7 +118,8 @@ def wait_asked_for_s(headers: Mapping[str, str], *, now_s: float) -> float | Non
     resets = [
         _until_reset(headers.get(f"x-ratelimit-reset{suffix}", ""), now_s) for suffix in ("", "-requests", "-tokens")
     ]
-    waits_s = [wait for wait in asked if wait is not None][:1] or [wait for wait in resets if wait is not None]
+    waits_s = [wait for wait in asked if wait is not None][:1]
+    waits_s = waits_s or [wait for wait in resets if wait is not None and is_limit]
     return min(LONGEST_WAIT_S, max(0.0, *waits_s)) if waits_s else None
 
 

@@ -38,10 +38,16 @@ HEADERS = [
     ],
 )
 def test_a_response_says_how_long_to_wait(headers: dict[str, str], wait_s: float | None) -> None:
-    assert wait_asked_for_s(headers, now_s=NOW_S) == (None if wait_s is None else pytest.approx(wait_s))
+    assert wait_asked_for_s(headers, now_s=NOW_S, is_limit=True) == (None if wait_s is None else pytest.approx(wait_s))
+
+
+def test_when_a_limit_is_full_again_matters_to_whom_it_refused() -> None:
+    headers = {"x-ratelimit-reset-requests": "20ms", "x-ratelimit-reset-tokens": "6m0s"}
+    assert wait_asked_for_s(headers, now_s=NOW_S, is_limit=False) is None
+    assert wait_asked_for_s({**headers, "retry-after": "2"}, now_s=NOW_S, is_limit=False) == 2.0
 
 
 @given(st.dictionaries(st.sampled_from(HEADERS), st.text() | st.floats().map(str) | st.integers().map(str)))
 def test_whatever_a_provider_sends_the_wait_is_none_or_a_time_that_passes(headers: dict[str, str]) -> None:
-    wait_s = wait_asked_for_s(headers, now_s=NOW_S)
+    wait_s = wait_asked_for_s(headers, now_s=NOW_S, is_limit=True)
     assert wait_s is None or 0.0 <= wait_s <= LONGEST_WAIT_S
