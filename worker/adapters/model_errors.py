@@ -76,9 +76,10 @@ def _of_status(error: openai.APIStatusError, model: ModelName) -> JobError:
     status = error.status_code
     message = f"{_name(model)} answered HTTP {status}{_details(error)}"
     wait_s = wait_asked_for_s(error.response.headers, now_s=time(), is_limit=status == HTTPStatus.TOO_MANY_REQUESTS)
+    if status == HTTPStatus.PAYMENT_REQUIRED or error.code == "insufficient_quota":
+        return Retryable("model.quota_exhausted", message, wait_s=wait_s)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        code = "model.quota_exhausted" if error.code == "insufficient_quota" else "model.rate_limited"
-        return Retryable(code, message, wait_s=wait_s)
+        return Retryable("model.rate_limited", message, wait_s=wait_s)
     if status >= 500 or status in {408, 409, 425}:
         return Retryable("model.unavailable", message, wait_s=wait_s)
     return _of_request(error, message) or Permanent(_PERMANENT.get(status, "model.rejected"), message)

@@ -66,6 +66,7 @@ async def test_an_empty_answer_is_an_answer(chat: OpenAIChat, model_server: Mode
     [
         (429, {"retry_after_s": 7.5}, Retryable, "model.rate_limited"),
         (429, {"code": "insufficient_quota"}, Retryable, "model.quota_exhausted"),
+        (402, {}, Retryable, "model.quota_exhausted"),  # DeepSeek, OpenRouter
         (500, {}, Retryable, "model.unavailable"),
         (503, {"retry_after_s": 7.5}, Retryable, "model.unavailable"),
         (529, {}, Retryable, "model.unavailable"),
