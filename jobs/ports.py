@@ -397,6 +397,7 @@ class World:
     caching: Caching = OFF
     reranker: Reranker | None = None
     embedding_price: Price | None = None  # None: it is unknown, and no budget can forbid an embedding
+    reranker_price: Price | None = None  # the same of a reranker
 
 
 Job = Callable[[Work, World], Awaitable[Finished]]

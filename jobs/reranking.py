@@ -6,6 +6,7 @@ import structlog
 
 from jobs.decisions.chunking import embedding_text
 from jobs.decisions.fusion import Ranked
+from jobs.decisions.pricing import most_tokens, most_usd
 from jobs.decisions.reranking import reorder
 from jobs.errors import AttemptLost, JobError
 from jobs.ports import Opening, Reranker, World
@@ -39,7 +40,10 @@ async def best_passages(found: Sequence[Ranked], question: str, world: World, *,
 
 async def _read(found: Sequence[Ranked], question: str, reranker: Reranker, world: World) -> Sequence[float]:
     texts = [embedding_text(p.candidate.title, p.candidate.heading_path, p.candidate.content) for p in found]
-    async with world.ledger.call(Opening("rerank", reranker.name)) as call:
+    # The question is read with each passage, and billed so by some.
+    tokens = most_tokens(texts) + len(texts) * most_tokens([question])
+    most = most_usd(world.reranker_price, tokens_in=tokens, tokens_out=0)
+    async with world.ledger.call(Opening("rerank", reranker.name, reserved_usd=most)) as call:
         reading = await reranker.rerank(question, texts, call.id)
         if reading.usage is not None:
             call.used(reading.usage)

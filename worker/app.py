@@ -219,6 +219,7 @@ def worlds_of(
     circuits = RedisCircuits(to.redis, Breaking(**settings.configuration.breaking.model_dump()))
     routes, prompts = settings.as_routes(), read_prompts()
     reranker = reranker_of(to.models, settings.reranker)
+    reranker_price = None if reranker is None else settings.prices.get(reranker.name)
 
     def world(ledger: AttemptLedger, stream: AttemptStream) -> World:
         return World(
@@ -238,6 +239,7 @@ def worlds_of(
             caching=settings.caching,
             reranker=reranker,
             embedding_price=settings.embedding_price,
+            reranker_price=reranker_price,
         )
 
     return world

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.decisions.breaking import Breaking
+from jobs.decisions.pricing import Price
 from jobs.errors import AttemptLost, JobError, Permanent, Refused, Retryable
 from jobs.ports import ModelName, Reading, Reranker, Usage, World
 from jobs.reranking import best_passages
@@ -83,3 +84,15 @@ async def test_without_a_reranker_nothing_is_asked() -> None:
     world, calls = await world_with(None)
     assert ids(await best_passages([passage(n) for n in range(3)], "q", world, limit=2)) == [0, 1]
     assert calls == []
+
+
+@pytest.mark.parametrize(("usd_per_mtok_in", "is_read"), [(1_000_000.0, False), (10_000.0, True)])
+async def test_what_it_may_cost_is_reserved_and_a_budget_may_forbid_it(
+    usd_per_mtok_in: float, *, is_read: bool
+) -> None:
+    reader = Reader(scores=(-2.0, 3.0, 1.0), usage=Usage(90))
+    row = {"kind": "answer", "input": {"question": "q"}, "user_id": "owner"}  # who has 10 dollars a day
+    price = Price(usd_per_mtok_in, 0.0, 0.0)
+    _, world, _ = await claimed(row, reranker=reader, reranker_price=price)
+    chosen = await best_passages([passage(n) for n in range(3)], "q", world, limit=2)
+    assert (len(reader.read) == 1, ids(chosen)) == (is_read, [1, 2] if is_read else [0, 1])
