@@ -25,7 +25,11 @@ _PERMANENT = {
     413: "model.context_too_long",
 }
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
-_CONTEXT = re.compile(r"context.?(length|window)|maximum context|too many tokens", re.IGNORECASE)
+_CONTEXT = re.compile(
+    r"context.?(length|window|size)|maximum (context|prompt)|prompt is too long"
+    r"|too many tokens|number of tokens allowed",
+    re.IGNORECASE,
+)
 _FILTERED = {"content_filter", "content_policy_violation"}
 _DURATION = re.compile(r"([0-9.]+)(ms|s|m|h)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -291,6 +291,23 @@ async def test_an_error_inside_a_stream_is_translated_as_one_before_it(code: str
     assert SECRET not in "".join(traceback.format_exception(error))
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 32768 tokens. However, you requested 40000 tokens.",  # vLLM, DeepSeek
+        "prompt is too long: 210000 tokens > 200000 maximum",  # Anthropic
+        "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",  # Gemini
+        "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",  # xAI
+        "the request exceeds the available context size. try increasing the context size",  # llama.cpp
+    ],
+)
+async def test_a_prompt_that_is_too_long_is_known_by_its_words(message: str) -> None:
+    refused = httpx2.Response(400, json={"error": {"message": message, "type": "invalid_request_error"}})
+    async with provider(refused, []) as client:
+        error, _ = await failure(OpenAIChat({"local": client}), asking())
+    assert (type(error), error.code) == (Permanent, "model.context_too_long")
+
+
 async def test_what_is_sent_asks_for_usage_and_bounds_the_answer() -> None:
     asked: list[httpx2.Request] = []
     async with provider(events(chunk("Yes.", "stop")), asked) as client:
