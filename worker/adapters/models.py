@@ -10,7 +10,7 @@ import openai
 from openai import AsyncOpenAI, AsyncStream
 from openai.types import Embedding
 
-from jobs.errors import JobError, Permanent
+from jobs.errors import JobError, Permanent, Retryable
 from jobs.ports import ChatEvent, ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage, Vectors
 from worker.adapters.completion_chunks import Chunk, chunk_of
 from worker.adapters.model_errors import cut, declined, provider_errors_translated
@@ -50,7 +50,7 @@ class OpenAIChat:
             async with await self._open(request, call_id, deadlines) as chunks:
                 tally = Tally()
                 try:
-                    while (chunk := await _next(chunks, request.model, deadlines.of_next(tally))) is not None:
+                    while (chunk := await _next(chunks, request.model, deadlines, tally)) is not None:
                         if text := tally.take(chunk):
                             if tally.texts == 1:
                                 span.first_chunk(deadlines.elapsed_s())
@@ -131,12 +131,20 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-async def _next(chunks: Chunks, model: ModelName, deadline: float) -> Chunk | None:
-    """The timeout lies around this await alone: around a `yield` it would interrupt the reader's work as well."""
-    with provider_errors_translated(model, is_answering=True):
-        async with asyncio.timeout_at(deadline):
-            data = await anext(chunks, END)
-        return None if data is END else chunk_of(data)
+async def _next(chunks: Chunks, model: ModelName, deadlines: Deadlines, tally: Tally) -> Chunk | None:
+    """The timeout lies around this await alone: around a `yield` it would interrupt the reader's work as well.
+
+    A stream that breaks off after its finish has ended all the same: the answer is whole, and only its count missing.
+    """
+    try:
+        with provider_errors_translated(model, is_answering=True):
+            async with asyncio.timeout_at(deadlines.of_next(tally)):
+                data = await anext(chunks, END)
+            return None if data is END else chunk_of(data)
+    except Retryable:
+        if tally.finish is None:
+            raise
+        return None
 
 
 def _completed(tally: Tally, model: ModelName, span: ModelSpan) -> Completed:

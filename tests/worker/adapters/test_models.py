@@ -3,6 +3,7 @@
 import asyncio
 import json
 import traceback
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -248,6 +249,29 @@ async def test_a_character_that_a_server_cuts_in_two_is_whole_again() -> None:
     async with provider(events(*map(chunk, pieces), chunk(None, "stop")), []) as client:
         text, _ = await answer(OpenAIChat({"local": client}), asking())
     assert text == "Fine \U0001f600 \U0001f600\U0001f600\ud83d!\ude00 \u00e9end "  # halves without the other stay
+
+
+@pytest.mark.parametrize("finish", ["stop", None])
+@pytest.mark.parametrize("ending", [httpx2.ReadError("reset"), b"data: {\n\n", None])
+async def test_a_stream_that_breaks_off_after_its_finish_is_a_whole_answer(
+    finish: str | None, ending: Exception | bytes | None
+) -> None:
+    async def sent() -> AsyncIterator[bytes]:
+        yield f"data: {json.dumps(chunk('Yes.', finish))}\n\n".encode()
+        if isinstance(ending, Exception):
+            raise ending
+        if ending is not None:
+            yield ending
+        await asyncio.sleep(60.0)
+
+    response = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=sent())
+    async with provider(response, []) as client:
+        asked = answer(OpenAIChat({"local": client}), asking(total_s=0.2))
+        if finish is not None:
+            assert await asked == ("Yes.", Completed("stop", None))
+        else:
+            with pytest.raises(Retryable):
+                await asked
 
 
 async def test_usage_that_comes_with_the_last_text_and_nothing_of_details_is_taken() -> None:
