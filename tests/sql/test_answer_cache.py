@@ -17,8 +17,16 @@ def chunk_ids(sql: Session, document_id: str) -> list[int]:
 
 def answered(sql: Session, user: User | None, chunks: list[int], **entry: Any) -> str:
     """A generation of the user's that has ended with an answer that may be given again."""
-    columns = entry.pop("columns", {})
+    columns, cost_usd = entry.pop("columns", {}), entry.pop("cost_usd", 0.5)
     id = running(sql, user, **columns)
+    took = [("embed", None, 20, 0, 0.01), ("rerank", None, 5000, 0, None), ("answer", "default", 100, 10, cost_usd)]
+    opens = [jsonb({"generation_id": id, "attempt": 1, "purpose": p, "route": route}) for p, route, *_ in took]
+    calls = [
+        {"id": str(call_id), "status": "succeeded", "tokens_in": sent, "tokens_out": wrote, "cost_usd": usd}
+        for call_id, (*_, sent, wrote, usd) in zip(
+            sql.column("select call_id from rowcall.open_calls_v2(%s::jsonb[])", opens), took, strict=True
+        )
+    ]
     reusable = {
         "scope": SCOPE,
         "question_key": f"key of {id}",
@@ -32,7 +40,7 @@ def answered(sql: Session, user: User | None, chunks: list[int], **entry: Any) -
         **entry,
     }
     result = {"id": id, "attempt": 1, "status": "succeeded", "answer": "since", "citations": [{"number": 1}]}
-    used = {"tokens_in": 100, "tokens_out": 10, "cost_usd": 0.5}
+    used = {"tokens_in": 5120, "tokens_out": 10, "cost_usd": 0.51, "calls": calls}
     (told,) = sql.all(
         "select * from rowcall.finish_generations_v2(%s::jsonb[])", [jsonb({**result, **used, "reusable": reusable})]
     )
@@ -60,7 +68,14 @@ def shared(sql: Session) -> str:
     return document(sql, None, "one", "two", metadata={"shared": "yes"})
 
 
-def test_an_answer_is_offered_with_what_it_took(sql: Session) -> None:
+def test_what_an_answer_took_is_unknown_where_its_price_is(sql: Session) -> None:
+    user = sql.new_user()
+    answered(sql, user, chunk_ids(sql, document(sql, user, "one")), cost_usd=None)
+    (cached,) = offered(sql, user)
+    assert (cached["tokens_in"], cached["cost_usd"]) == (100, None)
+
+
+def test_an_answer_is_offered_with_what_the_model_took_that_wrote_it(sql: Session) -> None:
     user = sql.new_user()
     chunks = chunk_ids(sql, document(sql, user, "one", "two"))
     answered(sql, user, chunks)

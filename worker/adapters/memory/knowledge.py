@@ -20,6 +20,7 @@ from jobs.ports import (
     Vectors,
     Work,
 )
+from worker.adapters import write_backs
 from worker.adapters.memory.database import Generation, KeptAnswer, KeptChunk, KeptDocument, MemoryDatabase
 from worker.storable import storable
 
@@ -200,6 +201,8 @@ def positions(scores: Mapping[int, float], limit: int) -> dict[int, int]:
 
 def cached_of(kept: KeptAnswer, asking: Generation, similarity: float, age_s: float) -> CachedAnswer:
     entry, result = kept.entry, kept.result
+    wrote = [call for call in result["calls"] if call["route"] is not None and call["status"] == "succeeded"]
+    costs = [call["cost_usd"] for call in wrote]
     return CachedAnswer(
         id=kept.id,
         key=entry.key,
@@ -212,9 +215,9 @@ def cached_of(kept: KeptAnswer, asking: Generation, similarity: float, age_s: fl
         chunk_ids=frozenset(entry.chunk_ids),
         seen_chunk_ids=frozenset(entry.seen_chunk_ids),
         is_private=entry.had_examples and kept.user_id != asking.user_id,
-        tokens_in=result["tokens_in"],
-        tokens_out=result["tokens_out"],
-        cost_usd=result["cost_usd"],
+        tokens_in=write_backs.known_sum(call["tokens_in"] for call in wrote),
+        tokens_out=write_backs.known_sum(call["tokens_out"] for call in wrote),
+        cost_usd=sum(costs) if costs and None not in costs else None,
     )
 
 
