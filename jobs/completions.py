@@ -41,6 +41,7 @@ class Asked:
             max_output_tokens=min(most, self.max_output_tokens or most),
             first_token_timeout_s=min(route.first_token_timeout_s, left_s),
             total_timeout_s=min(route.total_timeout_s, left_s),
+            left_s=left_s,
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -245,6 +246,7 @@ class ChatRequest:
     max_output_tokens: int
     first_token_timeout_s: float
     total_timeout_s: float
+    left_s: float = inf  # for the answer and what it waits for before it is asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ A place waits a while for its turn; where the turn is further off the row goes b
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
@@ -36,10 +37,12 @@ class PacedChat:
 
     async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:
         reserved = self._tokens(request)
-        await _wait_for_turn(self._limits, request.model, reserved, self._sleep)
+        patience_s = min(PATIENCE_S, request.left_s)
+        waited_s = await _wait_for_turn(self._limits, request.model, reserved, self._sleep, patience_s)
+        in_time = replace(request, total_timeout_s=min(request.total_timeout_s, request.left_s - waited_s))
         used = 0  # of a call that failed the provider counts nothing, as far as we know
         try:
-            async with aclosing(self._model.stream(request, call_id)) as events:
+            async with aclosing(self._model.stream(in_time, call_id)) as events:
                 async for event in events:
                     told = event.usage if isinstance(event, Completed) else event
                     used = reserved if told is None or isinstance(told, TextDelta) else told.tokens_in + told.tokens_out
@@ -75,7 +78,7 @@ class PacedEmbedder:
     async def embed(self, texts: Sequence[str], call_id: str) -> Embedded:
         is_counted = self._limits.of(self.name).tokens is not None
         reserved = sum(self._count_tokens(text) for text in texts) if is_counted else 0
-        await _wait_for_turn(self._limits, self.name, reserved, self._sleep)
+        await _wait_for_turn(self._limits, self.name, reserved, self._sleep, PATIENCE_S)
         used = 0
         try:
             embedded = await self._embedder.embed(texts, call_id)
@@ -88,28 +91,29 @@ class PacedEmbedder:
         return embedded
 
 
-async def _wait_for_turn(limits: Limits, model: ModelName, tokens: int, sleep: Sleep) -> None:
-    """Raises Postponed where the turn is too far off."""
-    wait_s = await limits.reserve(model, tokens, patience_s=PATIENCE_S)
+async def _wait_for_turn(limits: Limits, model: ModelName, tokens: int, sleep: Sleep, patience_s: float) -> float:
+    """The seconds that it took. Raises Postponed where the turn is too far off."""
+    wait_s = await limits.reserve(model, tokens, patience_s=patience_s)
     if wait_s < 0:
         raise _postponed(model, -wait_s)
     try:
-        await _sleep_until_turn(limits, model, wait_s, sleep)
+        return await _sleep_until_turn(limits, model, wait_s, sleep, patience_s)
     except BaseException:
         await limits.settle(model, reserved=tokens, used=0)
         raise
 
 
-async def _sleep_until_turn(limits: Limits, model: ModelName, wait_s: float, sleep: Sleep) -> None:
+async def _sleep_until_turn(limits: Limits, model: ModelName, wait_s: float, sleep: Sleep, patience_s: float) -> float:
     """While calls wait for their turns the provider may refuse one: the others wait on, and do not run into it."""
-    patience_s = PATIENCE_S
+    left_s = patience_s
     while wait_s > 0:
-        if wait_s > patience_s:
+        if wait_s > left_s:
             raise _postponed(model, wait_s)
         log.debug("model.paced", wait_s=round(wait_s, 3))
         await sleep(wait_s)
-        patience_s -= wait_s
+        left_s -= wait_s
         wait_s = await limits.held_back_s(model)
+    return patience_s - left_s
 
 
 def _postponed(model: ModelName, wait_s: float) -> Postponed:

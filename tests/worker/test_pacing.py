@@ -1,5 +1,6 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -91,6 +92,34 @@ async def test_a_call_waits_for_its_turn_in_its_place() -> None:
     for _ in range(4):
         await answered(chat)
     assert sum(fleet.slept_s) == pytest.approx(10.0)  # 200 tokens a second, and 1,000 of them saved up
+
+
+class Hurried(Model):
+    """Keeps the time that each call was given."""
+
+    def __init__(self) -> None:
+        super().__init__(Completed("stop", Usage(1000, 0)))
+        self.given_s: list[float] = []
+
+    async def stream(self, request: ChatRequest, call_id: str) -> AsyncGenerator[ChatEvent, None]:  # noqa: ARG002 - the port's
+        self.given_s.append(request.total_timeout_s)
+        yield TextDelta("word")
+        yield self.ending  # type: ignore[misc] # no error
+
+
+async def test_waiting_for_a_turn_takes_from_the_time_that_a_chain_has_left() -> None:
+    fleet, model = Fleet(), Hurried()
+    chat, asked = fleet.chat(model), replace(REQUEST, total_timeout_s=60.0, left_s=8.0)
+    for _ in range(2):  # of 1,000 tokens, and 1,000 are saved up; then each takes 5 s
+        async with aclosing(chat.stream(asked, CALL)) as events:
+            assert [type(event) async for event in events] == [TextDelta, Completed]
+    assert sum(fleet.slept_s) == 0
+    async with aclosing(chat.stream(asked, CALL)) as events:
+        await anext(events)
+    assert sum(fleet.slept_s) == pytest.approx(5.0)
+    assert model.given_s == [8.0, 8.0, pytest.approx(3.0)]
+    with pytest.raises(Postponed):
+        await anext(chat.stream(replace(asked, left_s=4.0), CALL))
 
 
 async def test_a_row_whose_turn_is_too_far_off_is_postponed_untried() -> None:
