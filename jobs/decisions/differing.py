@@ -20,8 +20,21 @@ _VALUES = (
     | {"twice": "2"}
 )
 
+# In the languages of checking.ADMISSIONS. Of "ne … pas" one half counts, "no" is Spanish as well, and Chinese and
+# Japanese write no spaces.
+_NOT_ENGLISH = (
+    r"\b(?:nicht|nichts|kein(?:e[mnrs]?)?|nie|niemals|niemand|ohne|weder"  # German; "nie" is Polish as well
+    r"|pas|jamais|sans|aucune?|rien"  # French
+    r"|nunca|jam[aá]s|sin|ning[uú]n[oa]?|nada|tampoco"  # Spanish
+    r"|non(?!-)|mai|senza|nessun[oa]?|niente"  # Italian
+    r"|n[aã]o|sem|nenhuma?"  # Portuguese
+    r"|niet|geen|nooit|zonder"  # Dutch
+    r"|bez|nigdy"  # Polish
+    r"|не|нет|без|никогда|нельзя)\b"
+    r"|[不没沒无無未别]|ない|なし|ません"
+)
 _NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|unable|unless|except)\b|\b\w+n['\u2019]t\b"
+    rf"{_NOT_ENGLISH}|\b(?:no|not|never|none|nobody|nothing|neither|nor|without|cannot|unable|unless|except)\b|\b\w+n['\u2019]t\b"
     r"|\b(?:do|does|did|is|are|was|were|has|have|had|ca|wo|could|would|should)nt\b",
     re.IGNORECASE,
 )

@@ -98,6 +98,28 @@ def test_what_says_the_same_is_no_difference(one: str, other: str) -> None:
     assert not differ(one, other)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Darf ich es mit Alkohol nehmen?", "Darf ich es nicht mit Alkohol nehmen?"),
+        ("Hat es eine Grenze?", "Hat es keine Grenze?"),
+        ("Puis-je annuler avec remboursement ?", "Puis-je annuler sans remboursement ?"),
+        ("Je peux annuler ?", "Je ne peux pas annuler ?"),
+        ("¿Puedo viajar con billete?", "¿Puedo viajar sin billete?"),
+        ("Posso usarlo con acqua?", "Posso usarlo senza acqua?"),
+        ("Posso cancelar com multa?", "Posso cancelar sem multa?"),
+        ("Mag ik het met water gebruiken?", "Mag ik het zonder water gebruiken?"),
+        ("Czy mogę to oddać z paragonem?", "Czy mogę to oddać bez paragonu?"),
+        ("Можно ли вернуть товар с чеком?", "Можно ли вернуть товар без чека?"),  # noqa: RUF001 - it is Russian
+        ("我可以退款吗", "我不可以退款吗"),
+        ("返品できます", "返品できません"),
+    ],
+)
+def test_a_negation_is_a_difference_in_other_languages_too(one: str, other: str) -> None:
+    assert differ(one, other)
+    assert not differ(other, other)
+
+
 @pytest.mark.parametrize("piece", ["9", "_", "Aa ", "``` "])
 def test_a_long_question_is_told_apart_in_the_time_of_a_short_one(piece: str) -> None:
     text, began_s = piece * (100_000 // len(piece)), process_time()
