@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import isnan
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.decisions.calibrating import Judgement, Policy
+from jobs.decisions.statistics import Interval
 from worker.calibrating import CalibrationError
 from worker.calibration_run import Calibration, Wanted, calibrate
 from worker.evaluation_report import percent, points
@@ -33,7 +35,7 @@ async def show_calibration(wanted: Wanted, operator: Operator, settings: Setting
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return False
     if as_json:
-        sys.stdout.write(json.dumps(as_dict(made, wanted), indent=2) + "\n")
+        sys.stdout.write(json.dumps(as_dict(made, wanted), indent=2, allow_nan=False) + "\n")
     else:
         Console().print(calibration_report(made, wanted), highlight=False)
     return made.judgement.pays
@@ -57,7 +59,7 @@ def verdict(judgement: Judgement) -> str:
         return f"Not clearly better than a random mix of the same cost ({gain} points): do not turn it on."
     if judgement.router.kept.high < judgement.keep:
         return f"It keeps {kept} %, less than the {100 * judgement.keep:g} % wanted: do not turn it on."
-    if judgement.router.saved.low <= 0:
+    if not judgement.router.saved.low > 0:  # NaN where the best route is free
         return "It does not clearly cost less than the best route alone: do not turn it on."
     return f"Better than a random mix of the same cost ({gain} points)."
 
@@ -90,11 +92,18 @@ def as_dict(made: Calibration, wanted: Wanted) -> dict[str, Any]:
         "questions": len(made.measured.questions),
         "questions_by_route": made.measured.counts,
         "left_out": made.source.left_out,
-        "held_out": {policy.name: asdict(policy) for policy in made.judgement.policies},
+        "held_out": {
+            policy.name: asdict(policy) | {"kept": _known(policy.kept), "saved": _known(policy.saved)}
+            for policy in made.judgement.policies
+        },
         "gain_over_random_mix": asdict(made.judgement.gain),
         "written": str(wanted.write) if written else None,
         "notes": list(notes(made)),
     }
+
+
+def _known(interval: Interval) -> dict[str, float] | None:
+    return None if isnan(interval.estimate) else asdict(interval)
 
 
 def _figures(policy: Policy) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Answers to calibrate from, the file of weights, and what is said of a calibration; the run itself is in tests/e2e."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
@@ -279,3 +280,11 @@ def test_the_json_has_the_figures_and_whether_anything_was_written() -> None:
     assert (said["pays"], said["written"], said["price_weight"]) == (True, "w", 0.37)
     assert said["held_out"]["router"]["saved"]["low"] == pytest.approx(0.39)
     assert as_dict(calibration(judgement(gain=0)), Wanted(None, 90, (), 0.99, Path("w")))["written"] is None
+
+
+def test_beside_a_best_route_that_is_free_nothing_is_saved_and_nothing_is_turned_on() -> None:
+    free = judgement(saved=math.nan)
+    assert not free.pays
+    assert "do not turn it on" in verdict(free)
+    said = as_dict(calibration(free), Wanted(None, 90, (), 0.99, None))
+    assert json.loads(json.dumps(said, allow_nan=False))["held_out"]["router"]["saved"] is None
