@@ -48,12 +48,12 @@ def usage_of(usage: Mapping[str, Any]) -> Usage | None:
     them. What `total_tokens` has beyond both counts was written too: xAI and Gemini leave reasoning out of
     `completion_tokens`, and bill it as output (docs.x.ai, "Consumption and rate limits", November 2026).
     """
-    tokens_in, written = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    tokens_in, written = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
     if tokens_in is None or written is None:
         return None
     cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
     tokens_in += cached if cached > tokens_in else 0
-    total = _count(usage.get("total_tokens")) or 0
+    total = count_of(usage.get("total_tokens")) or 0
     return Usage(
         tokens_in=tokens_in,
         tokens_out=max(written, total - tokens_in),
@@ -64,9 +64,9 @@ def usage_of(usage: Mapping[str, Any]) -> Usage | None:
 
 def _detail(usage: Mapping[str, Any], group: str, name: str) -> int:
     details = usage.get(group)
-    return (_count(details.get(name)) or 0) if isinstance(details, Mapping) else 0
+    return (count_of(details.get(name)) or 0) if isinstance(details, Mapping) else 0
 
 
-def _count(value: Any) -> int | None:
+def count_of(value: Any) -> int | None:
     """None for what is no number of tokens, or none that the ledger can hold."""
     return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else None

@@ -12,7 +12,7 @@ from openai.types import Embedding
 
 from jobs.errors import JobError, Permanent, Retryable
 from jobs.ports import ChatEvent, ChatRequest, Completed, Embedded, ModelName, TextDelta, Usage, Vectors
-from worker.adapters.completion_chunks import Chunk, chunk_of
+from worker.adapters.completion_chunks import Chunk, chunk_of, count_of
 from worker.adapters.model_errors import cut, declined, provider_errors_translated
 from worker.telemetry import ModelSpan, model_span
 
@@ -213,8 +213,8 @@ class OpenAIEmbedder:
 def _embedded(answer: Any, count: int) -> Embedded:
     """The SDK checks no answer, and leaves None where a field is missing. Raises ValueError for what cannot be read."""
     try:
-        tokens = None if answer.usage is None else answer.usage.prompt_tokens
-        return Embedded(_unit_vectors(answer.data, count), None if tokens is None else Usage(int(tokens)))
+        tokens = None if answer.usage is None else count_of(answer.usage.prompt_tokens)
+        return Embedded(_unit_vectors(answer.data, count), None if tokens is None else Usage(tokens))
     except (AttributeError, TypeError) as error:
         raise ValueError(f"no answer with embeddings: {type(error).__name__}") from None
 

@@ -110,8 +110,8 @@ async def test_vectors_that_cannot_be_stored_are_permanent(
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("usage", [None, {"total_tokens": 1}])
-async def test_a_provider_that_counts_no_tokens_leaves_them_unknown(usage: dict[str, int] | None) -> None:
+@pytest.mark.parametrize("usage", [None, {"total_tokens": 1}, {"prompt_tokens": -1}, {"prompt_tokens": "many"}])
+async def test_a_provider_that_counts_no_tokens_leaves_them_unknown(usage: dict[str, Any] | None) -> None:
     answer = wire_answer([[1.0] * 384], [0]) | {"usage": usage}
     async with provider(httpx2.Response(200, json=answer), []) as client:
         embedded = await embedder(client).embed(["bird"], CALL)
