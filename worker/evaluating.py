@@ -19,6 +19,7 @@ from worker.ports import Closing
 Row = Mapping[str, Any]
 _COMMA = re.compile(r",(?![^\[]*\])")  # not in a list
 QUALITY = "quality"  # in a variant: the row's options.quality
+QUALITIES = ("auto", "fast", "best")
 ROUTE = "route"  # in a variant: takes every row, whatever the rules say; everything else is a key of rowcall.toml
 
 
@@ -130,6 +131,23 @@ def rated_items(rows: Sequence[Row], *, days: int) -> tuple[Item, ...]:
     return tuple(first.values())
 
 
+def read_variants(texts: Sequence[str]) -> tuple[Variant, ...]:
+    """Raises EvaluationError also where two have the same name: results are kept by it."""
+    variants = tuple(read_variant(text) for text in texts)
+    names = [variant.name for variant in variants]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise EvaluationError(f"--variant: {twice[0]} is there twice; give each a name of its own")
+    return variants
+
+
+def baseline_of(variants: Sequence[Variant], name: str) -> str:
+    """The name of the variant that the others are compared with; empty: the first one's."""
+    names = [variant.name for variant in variants]
+    if name and name not in names:
+        raise EvaluationError(f"--baseline: {name} is no variant; they are {', '.join(names)}")
+    return name or names[0]
+
+
 def read_variant(text: str) -> Variant:
     """`name` or `name:key=value,key=value`; keys as in rowcall.toml with dots, quality or route; values as TOML or
     bare.
@@ -145,6 +163,10 @@ def read_variant(text: str) -> Variant:
         if not equals or not key:
             raise EvaluationError(f"variant {name}: {pair!r} is not key=value")
         if key == QUALITY:
+            if value not in QUALITIES:
+                raise EvaluationError(
+                    f"variant {name}: quality must be one of {', '.join(QUALITIES)} (it is {value!r})"
+                )
             options[QUALITY] = value
         elif key == ROUTE:
             route = value
@@ -194,7 +216,7 @@ def caveats(questions: int, *, as_if: bool) -> list[str]:
     """What a reader must know of the numbers."""
     lines = []
     if questions < ILLUSTRATION:
-        lines.append(f"{questions} questions are an illustration: see how wide the intervals are")
+        lines.append(f"fewer than {ILLUSTRATION} questions are an illustration: see how wide the intervals are")
     if as_if:
         lines.append("the local model answered, which quotes; costs are its tokens at the prices in rowcall.toml")
     return lines
@@ -251,13 +273,22 @@ def _item(line: str, where: str, *, is_judged: bool) -> Item:
         raise EvaluationError(f"{where} is no JSON: {error.msg}") from error
     if not isinstance(row, dict):
         raise EvaluationError(f"{where} is no JSON object")
-    input = row.get("input", {"question": row["question"]} if isinstance(row.get("question"), str) else None)
-    if not isinstance(input, dict) or not input:
-        raise EvaluationError(f"{where} has neither a question nor an input")
-    item = Item(input, _texts(row, "answer", where), _texts(row, "source", where))
+    item = Item(_input(row, where), _texts(row, "answer", where), _texts(row, "source", where))
     if not is_judged and not item.answers and not item.sources:
-        raise EvaluationError(f"{where} has neither answers nor sources to judge an answer by")
+        raise EvaluationError(f"{where} has neither answers nor sources to judge an answer by; --judge wants none")
     return item
+
+
+def _input(row: Row, where: str) -> Row:
+    if "input" in row:
+        if not isinstance(row["input"], dict) or not row["input"]:
+            raise EvaluationError(f"{where}: input must be an object that is not empty (it is {row['input']!r})")
+        return row["input"]
+    if "question" not in row:
+        raise EvaluationError(f"{where} has neither a question nor an input")
+    if not isinstance(row["question"], str) or not row["question"].strip():
+        raise EvaluationError(f"{where}: question must be a text that is not empty (it is {row['question']!r})")
+    return {"question": row["question"]}
 
 
 def _texts(row: Row, name: str, where: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from worker.app import Machine, machine
 from worker.client import Rowcall
 from worker.evaluating import Item, Measured, Plan, Row, Variant, measured
 from worker.ports import Closing
-from worker.settings import Settings, load
+from worker.settings import ConfigurationError, Settings, load
 
 
 async def run_variants(
@@ -48,6 +48,16 @@ def configured(environ: Mapping[str, str], variant: Variant) -> Settings:
     settings = settings if variant.route is None else settings.always_by(variant.route)
     settings.read_routing()
     return settings
+
+
+def require_configured(environ: Mapping[str, str], variants: Sequence[Variant]) -> None:
+    """Raises ConfigurationError where the project's own configuration is wrong, or a variant's, which is named then."""
+    load(environ)
+    for variant in variants:
+        try:
+            configured(environ, variant)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"variant {variant.name}: {error}") from error
 
 
 def is_local(settings: Settings) -> bool:

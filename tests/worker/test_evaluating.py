@@ -16,11 +16,13 @@ from worker.evaluating import (
     Item,
     Measured,
     as_json,
+    baseline_of,
     caveats,
     measured,
     rated_items,
     read_items,
     read_variant,
+    read_variants,
     summarised,
 )
 from worker.evaluation_report import evaluation_report, pareto_svg
@@ -71,7 +73,10 @@ def test_of_equal_questions_the_answer_that_was_rated_last_is_the_reference() ->
         ("{", "set.jsonl:1 is no JSON"),
         ("[]", "set.jsonl:1 is no JSON object"),
         ('{"answer": "x"}', "set.jsonl:1 has neither a question nor an input"),
-        ('{"question": "a?"}', "set.jsonl:1 has neither answers nor sources"),
+        ('{"question": "a?"}', "set.jsonl:1 has neither answers nor sources to judge an answer by; --judge wants none"),
+        ('{"question": 3, "answer": "x"}', r"set.jsonl:1: question must be a text that is not empty \(it is 3\)"),
+        ('{"question": " ", "answer": "x"}', "set.jsonl:1: question must be a text"),
+        ('{"input": "a?", "answer": "x"}', r"set.jsonl:1: input must be an object that is not empty \(it is 'a\?'\)"),
         ('{"question": "a?", "answer": 3}', "answers must be a list of texts"),
         ("", "holds no question"),
     ],
@@ -100,6 +105,20 @@ def test_a_variant_may_turn_a_cascade_on() -> None:
 def test_a_variant_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(EvaluationError, match="variant"):
         read_variant(text)
+
+
+def test_a_quality_that_no_row_takes_is_refused() -> None:
+    with pytest.raises(EvaluationError, match=r"variant x: quality must be one of auto, fast, best \(it is 'super'\)"):
+        read_variant("x:quality=super")
+
+
+def test_variants_have_names_of_their_own_and_the_baseline_is_one_of_them() -> None:
+    variants = read_variants(["a", "b:quality=best"])
+    assert (baseline_of(variants, ""), baseline_of(variants, "b")) == ("a", "b")
+    with pytest.raises(EvaluationError, match="--baseline: c is no variant; they are a, b"):
+        baseline_of(variants, "c")
+    with pytest.raises(EvaluationError, match="--variant: a is there twice"):
+        read_variants(["a", "b", "a:quality=best"])
 
 
 def test_an_answer_is_judged_by_its_reference_and_its_citations() -> None:
@@ -162,7 +181,13 @@ def test_the_table_fits_80_columns_and_says_what_the_numbers_are() -> None:
     console.print(evaluation_report(summaries, "best", caveats(9, as_if=True)))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
-    for said in ("a-longer-name", "75 [75 75]", "+20", "9 questions are an illustration", "the local model answered"):
+    for said in (
+        "a-longer-name",
+        "75 [75 75]",
+        "+20",
+        "fewer than 100 questions are an illustration",
+        "the local model answered",
+    ):
         assert said in text
 
 

@@ -132,6 +132,8 @@ def refusal(error: APIError, called: str) -> JobError:
         return Permanent("automation.invalid", str(error.message).removeprefix(AUTOMATION))
     if (error.code or "").startswith("PGRST2"):  # function or table not found: a deployment under way, a stale cache
         return Retryable("database.outdated", f"{called} is not there ({error.code})")
+    if error.code == "PT400" and called == "begin_generation_v1":  # names field and value of the asker's own row
+        return ValuesRefused("database.refused", str(error.message))
     refused = ValuesRefused if re.fullmatch(r"[0-9A-Z]{5}", error.code or "") else Permanent
     return refused("database.refused", f"{called} was refused ({error.code})")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.ending import ExitCode, act, fail
-from worker.cli.options import STATE, JsonOption, Origin, StateOption
+from worker.cli.options import STATE, JsonOption, Origin, StateOption, require_folder
 from worker.cli.projects import chosen_project, operator
 
 
@@ -45,9 +45,8 @@ def calibrate(
     from worker.settings import ConfigurationError, load
 
     if (answers is None) == (origin is None):
-        fail("name a file of answers, or give --from feedback", ExitCode.USAGE)
-    if write is not None and not write.parent.is_dir():
-        fail(f"--write: there is no folder {write.parent}", ExitCode.USAGE)
+        fail("name a file of answers, or give --from feedback: one of the two", ExitCode.USAGE)
+    require_folder(write, "--write")
     try:
         settings = load(chosen_project(state).environ)
     except ConfigurationError as error:

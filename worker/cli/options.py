@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.ending import ExitCode, fail
+
 STATE = Path(".rowcall")
 
 
@@ -26,3 +28,9 @@ LiveOption = Annotated[
 def project_dir() -> Path:
     """The folder that holds supabase/ and rowcall.toml: this checkout."""
     return Path(__file__).parents[2]
+
+
+def require_folder(file: Path | None, option: str) -> None:
+    """Ends the command where the file's folder is not there: before the work whose outcome it is to hold."""
+    if file is not None and not file.parent.is_dir():
+        fail(f"{option}: there is no folder {file.parent}", ExitCode.USAGE)

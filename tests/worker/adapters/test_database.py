@@ -144,6 +144,13 @@ async def test_a_value_that_postgres_refuses_is_not_quoted(database: Database) -
     assert PRIVATE not in str(raised.value)
 
 
+async def test_a_row_that_is_begun_and_not_accepted_names_field_and_value(database: Database) -> None:
+    born = [{"claims": {"role": "anon"}, "kind": "nope", "input": {"question": PRIVATE}, "options": {}}]
+    with pytest.raises(ValuesRefused, match=r"kind must be one of answer, .*, not nope") as raised:
+        await database.call("begin_generation_v1", {"born": born, "worker": "w", "lease_s": 9, "opens": []})
+    assert PRIVATE not in str(raised.value)
+
+
 async def test_a_timeout_of_one_call_leaves_the_connections_usable(stack: Stack) -> None:
     async with connected(stack.url, stack.secret_key, timeout_s=10.0) as database:
         patient, database.http.timeout = database.http.timeout, 0.000_001
