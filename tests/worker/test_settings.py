@@ -153,3 +153,11 @@ def test_a_route_for_every_row_goes_before_rules_and_ends_where_it_begins() -> N
     assert settings.route("strong").cascade is None
     with pytest.raises(ConfigurationError, match="default, strong, best"):
         load(ENVIRONMENT).always_by("large")
+
+
+@pytest.mark.parametrize("name", ["folder", "bytes.toml"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=f"{name} cannot be read: "):
+        load({"ROWCALL_CONFIG": str(tmp_path / name)})
