@@ -2,13 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from worker.cli.ending import ExitCode, fail
 from worker.cli.options import FLAG, STATE, JsonOption, LiveOption, StateOption, project_dir
-from worker.cli.projects import embedded_db_url
+from worker.cli.projects import CONFIG, embedded_db_url
 
 
 def dev(
@@ -35,7 +36,10 @@ def dev(
             reset_state(state)
         except StackError as error:
             fail(str(error), ExitCode.UNAVAILABLE)
-    config = StackConfig(state, project_dir(), api_port=port or None, parts=ALL_PARTS, workers=workers, live=live)
+    configuration = Path(named) if (named := os.environ.get(CONFIG)) else None
+    config = StackConfig(
+        state, project_dir(), configuration, api_port=port or None, parts=ALL_PARTS, workers=workers, live=live
+    )
     has_failed = run_dev(config, Console(stderr=as_json), as_json=as_json)
     raise typer.Exit(ExitCode.UNAVAILABLE if has_failed else ExitCode.SUCCEEDED)
 

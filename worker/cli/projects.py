@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "ROWCALL_EMAIL", "ROWCALL_PASSWORD")
 OPERATOR = ("SUPABASE_URL", "SUPABASE_SECRET_KEY")
+CONFIG = "ROWCALL_CONFIG"
 DEVELOPER = "developer@example.com"  # the user of the embedded stack that `ask` and `ingest` act for
 PASSWORD = "insert a row, get an answer"  # noqa: S105 - of a stack that listens on this machine only
 
@@ -41,8 +42,16 @@ def chosen_project(state: Path) -> Chosen:
         return Chosen(environ, is_embedded=False, origin="the environment")
     running = running_environment(state)
     if running is not None:
-        return Chosen({**environ, **running}, is_embedded=True, origin=f"the embedded stack on {state}")
+        own = {CONFIG: os.environ[CONFIG]} if os.environ.get(CONFIG) else {}
+        return Chosen({**environ, **running, **own}, is_embedded=True, origin=f"the embedded stack on {state}")
     return Chosen(environ, is_embedded=False, origin=".env")
+
+
+def worker_environment(state: Path) -> Mapping[str, str]:
+    """Of the project, for commands that work on it as a worker would."""
+    chosen = chosen_project(state)
+    _required(chosen, OPERATOR, state)
+    return chosen.environ
 
 
 def account(state: Path) -> "Account":

@@ -20,6 +20,7 @@ DEFAULT_PARTS = ALL_PARTS - {"intake"}
 class StackConfig:
     state_dir: Path
     project_dir: Path  # holds supabase/migrations
+    configuration: Path | None = None  # None: the project's rowcall.toml
     api_port: int | None = None  # None: a free one
     postgres_major: PostgresMajor = 18
     parts: frozenset[str] = DEFAULT_PARTS
@@ -94,7 +95,7 @@ class Wiring:
     def environment(self) -> dict[str, str]:
         """What worker and intake read. Embeddings always come from the local model: stored vectors were made by it."""
         return self.supabase_environment | {
-            "ROWCALL_CONFIG": str(self.config.project_dir / "rowcall.toml"),
+            "ROWCALL_CONFIG": str((self.config.configuration or self.config.project_dir / "rowcall.toml").absolute()),
             "REDIS_URL": self.redis_url,
             "ROWCALL_WEBHOOK_SECRET": self.secrets.webhook_secret,
             "ROWCALL_LOCAL_MODEL_URL": self.model_url,

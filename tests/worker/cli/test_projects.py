@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from worker.cli.projects import chosen_project
 from worker.local.stack import Stack
 
@@ -43,3 +44,14 @@ def test_the_secret_key_may_stand_in_a_file(folder: Path, monkeypatch: pytest.Mo
     (folder / ".env").write_text("SUPABASE_URL=https://hosted.supabase.co\n")
     monkeypatch.setenv("SUPABASE_SECRET_KEY_FILE", str(folder / "key"))
     assert chosen_project(folder).environ["SUPABASE_SECRET_KEY"] == "sb_secret_from_a_file"
+
+
+def test_the_process_s_own_configuration_goes_before_the_embedded_stack_s(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = chosen_project(stack.config.state_dir).environ["ROWCALL_CONFIG"]
+    monkeypatch.setenv("ROWCALL_CONFIG", "mine.toml")
+    assert (before, chosen_project(stack.config.state_dir).environ["ROWCALL_CONFIG"]) == (
+        str(REPOSITORY / "rowcall.toml"),
+        "mine.toml",
+    )
