@@ -7,7 +7,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import STATE, JsonOption, Origin, StateOption, require_folder
-from worker.cli.projects import chosen_project, operator
+from worker.cli.projects import operator, worker_environment
 
 
 def calibrate(
@@ -48,7 +48,7 @@ def calibrate(
         fail("name a file of answers, or give --from feedback: one of the two", ExitCode.USAGE)
     require_folder(write, "--write")
     try:
-        settings = load(chosen_project(state).environ)
+        settings = load(worker_environment(state))
     except ConfigurationError as error:
         fail(str(error), ExitCode.CONFIGURATION)
     wanted = Wanted(answers, days, tuple(route or ()), keep, write)

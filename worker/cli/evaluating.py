@@ -7,7 +7,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import FLAG, STATE, JsonOption, Origin, StateOption, require_folder
-from worker.cli.projects import account, chosen_project
+from worker.cli.projects import account, worker_environment
 
 AS_IT_IS = ("best:quality=best", "as-configured")  # the variants where none are given
 
@@ -72,7 +72,7 @@ def evaluate(  # noqa: PLR0913 - each argument is one of the command line
     if (questions is None) == (origin is None):
         fail("name a file of questions, or give --from feedback: one of the two", ExitCode.USAGE)
     require_folder(svg, "--svg")
-    environ = chosen_project(state).environ
+    environ = worker_environment(state)
     try:
         items = read_items(questions, is_judged=is_judged) if questions else ()
         variants = read_variants(variant or AS_IT_IS)

@@ -111,6 +111,9 @@ def _required(chosen: Chosen, names: tuple[str, ...], state: Path) -> list[str]:
             f"{', '.join(missing)} not set: {chosen.origin} names a project; this command wants {', '.join(names)}.",
             ExitCode.CONFIGURATION,
         )
+    url = chosen.environ["SUPABASE_URL"]
+    if not url.startswith(("http://", "https://")):
+        fail(f"SUPABASE_URL must be a URL that begins with http:// or https:// (it is {url!r})", ExitCode.CONFIGURATION)
     strange = [name for name in names if name.endswith("_KEY") and not chosen.environ[name].isascii()]
     if strange:
         fail(f"{strange[0]} has characters that no key has: is it still a placeholder?", ExitCode.CONFIGURATION)

@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import STATE, JsonOption, StateOption, project_dir
-from worker.cli.projects import chosen_project, embedded_db_url
+from worker.cli.projects import embedded_db_url, worker_environment
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -72,7 +72,7 @@ def fallback_drill(*, state: StateOption = STATE, as_json: JsonOption = False) -
     from worker.settings import ConfigurationError, load
 
     try:
-        settings = load(chosen_project(state).environ)
+        settings = load(worker_environment(state))
     except ConfigurationError as error:
         fail(str(error), ExitCode.CONFIGURATION)
     act(show_drill(drill_fallbacks(settings), as_json=as_json))

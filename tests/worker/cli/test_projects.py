@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import REPOSITORY
+from worker.cli import app
+from worker.cli.ending import ExitCode
 from worker.cli.projects import chosen_project
 from worker.local.stack import Stack
 
@@ -55,3 +58,22 @@ def test_the_process_s_own_configuration_goes_before_the_embedded_stack_s(
         str(REPOSITORY / "rowcall.toml"),
         "mine.toml",
     )
+
+
+@pytest.mark.parametrize("command", [("status",), ("ask", "hi")])
+@pytest.mark.parametrize("url", ["127.0.0.1:54321", "htp://x"])
+def test_an_address_that_is_no_url_is_named(folder: Path, url: str, command: tuple[str, ...]) -> None:
+    rest = "SUPABASE_PUBLISHABLE_KEY=k\nROWCALL_EMAIL=a@b.c\nROWCALL_PASSWORD=p\n"
+    (folder / ".env").write_text(f"SUPABASE_URL={url}\nSUPABASE_SECRET_KEY=sb_secret_hosted\n{rest}")
+    refused = CliRunner().invoke(app, [*command, "--state", "none"])
+    assert refused.exit_code == ExitCode.CONFIGURATION
+    assert f"SUPABASE_URL must be a URL that begins with http:// or https:// (it is '{url}')" in refused.stderr
+
+
+@pytest.mark.parametrize("command", [("eval", "q.jsonl"), ("calibrate", "q.jsonl"), ("fallback-drill",), ("status",)])
+def test_without_a_project_a_command_says_how_to_get_one(folder: Path, command: tuple[str, ...]) -> None:
+    (folder / ".env").unlink()
+    (folder / "q.jsonl").touch()
+    refused = CliRunner().invoke(app, [*command, "--state", "none"])
+    assert refused.exit_code == ExitCode.CONFIGURATION
+    assert "Start one with `rowcall dev`, or set SUPABASE_URL, SUPABASE_SECRET_KEY" in refused.stderr
