@@ -25,6 +25,7 @@ from worker.queue.connecting import connected as redis_connected
 from worker.reports import dead_report, finding_report, status_report, usage_report
 
 SUMS = ("calls", "failed", "abandoned", "unpriced", "tokens_in", "tokens_cached", "tokens_out", "cost_usd")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # no ledger is older
 PAGE = 500  # rows in one call of replay or prune
 Backlog = Callable[[], Awaitable[Mapping[str, Any] | None]]
 
@@ -63,7 +64,7 @@ class Usage:
 
     def since(self, now: datetime) -> datetime:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        return midnight - timedelta(days=self.days - 1)
+        return midnight - timedelta(days=min(self.days - 1, (midnight - EPOCH).days))
 
 
 async def show_findings(findings: AsyncIterator[Finding], project: str, *, as_json: bool) -> bool:
@@ -160,7 +161,7 @@ async def show_usage(operator: Operator, usage: Usage, *, as_json: bool) -> bool
 
     def shown(console: Console) -> None:
         console.print(f"[dim]{operator.project}\nsince {since:%Y-%m-%d} 00:00 UTC[/dim]", soft_wrap=True)
-        console.print(usage_report(lines, usage.by) if lines else "no model was called")
+        console.print(usage_report(lines, usage.by, console.width) if lines else "no model was called")
 
     print_value({"since": since.isoformat(), "until": now.isoformat(), "usage": sums}, as_json=as_json, shown=shown)
     return True

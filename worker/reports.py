@@ -1,12 +1,14 @@
 """How a project's state looks in a terminal of 80 columns. Pure: from what `Operations` answers to what rich prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from worker.doctor.findings import Finding, Level
 
@@ -14,6 +16,7 @@ Json = Mapping[str, Any]
 
 STARVING_S = 10.0  # a due row that waits longer, while nobody holds a lease, waits for a worker that is not there
 SHOWN_WORKERS = 5
+NUMBERS = ("calls", "failed", "tokens in", "cached", "out", "USD")  # of `usage_report`
 
 
 def status_report(status: Json, project: str) -> RenderableType:
@@ -57,38 +60,53 @@ def unfindable(configured: str | None, stored: Sequence[str]) -> list[str]:
     return [f"{unfound}: `rowcall ingest --reembed`"] if others else []
 
 
-def usage_report(lines: Sequence[Json], by: Sequence[str]) -> RenderableType:
-    table = Table(box=None, pad_edge=False, show_footer=len(lines) > 1, footer_style="bold")
-    for number, name in enumerate(by):
-        table.add_column(name, "total" if number == 0 else "", overflow="fold")
-    numbers = {
-        "calls": sum(line["calls"] for line in lines),
-        "failed": sum(line["failed"] + line["abandoned"] for line in lines),
-        "tokens in": sum(line["tokens_in"] for line in lines),
-        "cached": sum(line["tokens_cached"] for line in lines),
-        "out": sum(line["tokens_out"] for line in lines),
-    }
-    for name, total in numbers.items():
-        table.add_column(name, f"{total:,}", justify="right")
-    table.add_column("USD", dollars(sum(line["cost_usd"] for line in lines), _unpriced(lines)), justify="right")
-    for line in lines:
-        table.add_row(
-            *(escape(str(line[name] if line[name] is not None else "-")) for name in by),
-            f"{line['calls']:,}",
-            f"{line['failed'] + line['abandoned']:,}",
-            f"{line['tokens_in']:,}",
-            f"{line['tokens_cached']:,}",
-            f"{line['tokens_out']:,}",
-            dollars(line["cost_usd"], line["unpriced"]),
-        )
-    notes = ["[dim]+ and calls of unknown price[/dim]"] if _unpriced(lines) else []
+def usage_report(lines: Sequence[Json], by: Sequence[str], width: int) -> RenderableType:
+    """A line for each, or two where `width` has no room for names beside numbers. No number is ever cut."""
+    names = [[*by], *([_name(line[name]) for name in by] for line in lines)]
+    numbers = [[*NUMBERS], *(_sums([line]) for line in lines)]
+    if len(lines) > 1:
+        names.append(["total", *[""] * len(by[1:])])
+        numbers.append(_sums(lines))
+    left, right = _aligned(names, set_cell_size), _aligned(numbers, str.rjust)
+    if cell_len(left[0]) + 2 + len(right[0]) <= width:
+        rows = [f"{name}  {number}" for name, number in zip(left, right, strict=True)]
+    else:
+        rows = [f"{' · '.join(filter(None, name))}\n  {number}" for name, number in zip(names, right, strict=True)]
+    bold = {0, len(lines) + 1}
+    shown = (Text(row, "bold" if n in bold else "", overflow="fold") for n, row in enumerate(rows))
+    return Group(*shown, *(f"[dim]{note}[/dim]" for note in _usage_notes(lines)))
+
+
+def _name(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _sums(lines: Sequence[Json]) -> list[str]:
+    counts = (
+        sum(line["calls"] for line in lines),
+        sum(line["failed"] + line["abandoned"] for line in lines),
+        sum(line["tokens_in"] for line in lines),
+        sum(line["tokens_cached"] for line in lines),
+        sum(line["tokens_out"] for line in lines),
+    )
+    return [*(f"{count:,}" for count in counts), dollars(sum(line["cost_usd"] for line in lines), _unpriced(lines))]
+
+
+def _aligned(rows: Sequence[Sequence[str]], pad: Callable[[str, int], str]) -> list[str]:
+    """Each row as one line, its columns as wide as their widest cell."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _usage_notes(lines: Sequence[Json]) -> Iterator[str]:
+    if _unpriced(lines):
+        yield "+ and calls of unknown price"
     if reused := sum(line["reused"] for line in lines):
         saved = dollars(sum(line["saved_usd"] for line in lines), 0)
-        notes.append(f"[dim]{reused:,} calls were spared by the cache: {saved} USD[/dim]")
+        yield f"{reused:,} calls were spared by the cache: {saved} USD"
     if checked := sum(line["checked"] for line in lines):
         escalated = sum(line["escalated"] for line in lines)
-        notes.append(f"[dim]{checked:,} answers were checked, {escalated:,} ({escalated / checked:.0%}) failed[/dim]")
-    return Group(table, *notes)
+        yield f"{checked:,} answers were checked, {escalated:,} ({escalated / checked:.0%}) failed"
 
 
 def dead_report(rows: Sequence[Json]) -> RenderableType:

@@ -33,6 +33,10 @@ def printed(report: RenderableType) -> str:
     return console.file.getvalue()
 
 
+def usage(lines: list[dict[str, Any]], *by: str) -> str:
+    return printed(usage_report(lines, by or ("model",), 80))
+
+
 def test_a_status_fits_a_terminal_of_80_columns() -> None:
     text = printed(status_report(STATUS, "https://project.supabase.co · .env"))
     assert max(len(line) for line in text.splitlines()) <= 80
@@ -87,21 +91,48 @@ def test_a_healthy_status_gives_no_advice() -> None:
 
 
 def test_sums_of_the_ledger_have_a_total_and_mark_what_has_no_price() -> None:
-    text = printed(usage_report([LINE, LINE | {"model": None, "unpriced": 1}], ("model",)))
+    text = usage([LINE, LINE | {"model": None, "unpriced": 1}])
     assert text.splitlines()[-2].split() == ["total", "2", "0", "2", "0", "4", "1.0000+"]
     assert "unknown price" in text
 
 
 def test_what_the_cache_spared_is_said_where_it_spared_anything() -> None:
-    assert "spared" not in printed(usage_report([LINE], ("model",)))
-    spared = printed(usage_report([LINE | {"reused": 3, "saved_usd": 0.25}], ("model",)))
+    assert "spared" not in usage([LINE])
+    spared = usage([LINE | {"reused": 3, "saved_usd": 0.25}])
     assert "3 calls were spared by the cache: 0.2500 USD" in spared
 
 
 def test_the_share_of_escalations_is_said_where_answers_were_checked() -> None:
-    assert "checked" not in printed(usage_report([LINE], ("model",)))
-    checked = printed(usage_report([LINE | {"checked": 1_000, "escalated": 120}, LINE], ("model",)))
+    assert "checked" not in usage([LINE])
+    checked = usage([LINE | {"checked": 1_000, "escalated": 120}, LINE])
     assert "1,000 answers were checked, 120 (12%) failed" in checked
+
+
+DAY = LINE | {"day": "2026-11-26", "model": "local/all-MiniLM-L6-v2", "tenant": "0a21a41e-87d1-70bc-95c0-dc194a4c596d"}
+MUCH = {"calls": 1_234_567, "tokens_in": 12_345_678_901, "tokens_cached": 12_345_678_901, "tokens_out": 1_234_567_890,
+        "cost_usd": 123_456.789}  # fmt: skip
+
+
+def test_names_stand_beside_their_numbers_where_there_is_room() -> None:
+    head, line = usage([DAY], "model").splitlines()
+    assert head.split() == ["model", "calls", "failed", "tokens", "in", "cached", "out", "USD"]
+    assert line.split() == [DAY["model"], "1", "0", "1", "0", "2", "0.5000"]
+    assert len(head) == len(line)
+
+
+def test_numbers_that_need_the_room_stand_below_their_names_and_are_whole() -> None:
+    lines = usage([DAY, DAY | MUCH], "day", "tenant", "model").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[4] == f"2026-11-26 · {DAY['tenant']} · local/all-MiniLM-L6-v2"
+    numbers = ["1,234,567", "0", "12,345,678,901", "12,345,678,901", "1,234,567,890", "123,456.7890"]
+    assert lines[5].split() == numbers
+
+
+def test_a_number_that_no_line_holds_goes_on_in_the_next() -> None:
+    most = dict.fromkeys(("calls", "failed", "tokens_in", "tokens_cached", "tokens_out"), 10**20)
+    shown = usage([DAY | most])
+    assert "…" not in shown
+    assert "".join(shown.split()).count(f"{10**20:,}") == 5
 
 
 def test_small_sums_are_not_shown_as_nothing() -> None:

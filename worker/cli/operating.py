@@ -73,7 +73,7 @@ def usage(
     """
     from worker.operating import Usage, show_usage
 
-    chosen = tuple(dimension.value for dimension in by or (Dimension.DAY, Dimension.MODEL))
+    chosen = tuple(dimension.value for dimension in dict.fromkeys(by or (Dimension.DAY, Dimension.MODEL)))
     act(show_usage(operator(state), Usage(days, chosen), as_json=as_json))
 
 

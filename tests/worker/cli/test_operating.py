@@ -51,6 +51,12 @@ def test_the_ledger_is_shown_by_what_was_asked_for(rowcall: Run, database: psyco
     assert (mine["model"], mine["calls"], "day" in mine) == ("p/m", 1, False)
 
 
+def test_usage_goes_back_as_far_as_there_is_a_ledger(rowcall: Run) -> None:
+    asked = rowcall("usage", "--days", "99999999", "--by", "kind", "--by", "kind", "--json")
+    assert asked.exit_code == ExitCode.SUCCEEDED, asked.output
+    assert json.loads(asked.stdout)["since"].startswith("1970-01-01")
+
+
 def test_the_dead_are_listed_with_their_reasons_and_replayed_by_id_or_by_code(rowcall: Run, failed: Failed) -> None:
     code = f"test.{uuid4().hex[:8]}"
     first, second, third = (failed(code) for _ in range(3))
