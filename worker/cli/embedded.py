@@ -15,7 +15,12 @@ from worker.cli.projects import CONFIG, embedded_db_url
 def dev(
     *,
     state: StateOption = STATE,
-    port: Annotated[int, typer.Option(envvar="ROWCALL_DEV_PORT", help="port of the API; 0: a free one")] = 24321,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", envvar="ROWCALL_DEV_PORT", help="port of the API; 0: a free one"
+        ),
+    ] = 24321,
     workers: Annotated[int, typer.Option(min=0, metavar="WORKERS", help="worker processes")] = 1,
     reset: Annotated[
         bool, typer.Option("--reset", metavar=FLAG, help="remove the state first: rows, users, keys")

@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 
-InternalHostOption = Annotated[str | None, typer.Option(help="address of health and metrics; default: rowcall.toml's")]
-InternalPortOption = Annotated[int | None, typer.Option(help="port of health and metrics; default: rowcall.toml's")]
+HostOption = Annotated[str | None, typer.Option(metavar="HOST", help="address to listen on; default: rowcall.toml's")]
+PortOption = Annotated[
+    int | None, typer.Option(min=0, max=65535, metavar="PORT", help="port to listen on; default: rowcall.toml's")
+]
+InternalHostOption = Annotated[
+    str | None, typer.Option(metavar="HOST", help="address of health and metrics; default: rowcall.toml's")
+]
+InternalPortOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, metavar="PORT", help="port of health and metrics; default: rowcall.toml's"),
+]
 
 
 WHERE_TO_SET = "`rowcall init` writes a .env to fill in; docs/configuration.md lists every key and variable"
@@ -30,8 +39,8 @@ def worker(*, internal_host: InternalHostOption = None, internal_port: InternalP
 
 def intake(
     *,
-    host: Annotated[str | None, typer.Option(help="address to listen on; default: rowcall.toml's")] = None,
-    port: Annotated[int | None, typer.Option(help="port to listen on; default: rowcall.toml's")] = None,
+    host: HostOption = None,
+    port: PortOption = None,
     internal_host: InternalHostOption = None,
     internal_port: InternalPortOption = None,
 ) -> None:

@@ -48,6 +48,13 @@ def test_an_address_that_is_taken_is_named(rowcall: Run) -> None:
     assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
 
 
+@pytest.mark.parametrize("option", [("worker", "--internal-port"), ("intake", "--port"), ("intake", "--internal-port")])
+def test_a_port_that_there_is_not_is_refused(rowcall: Run, option: tuple[str, str]) -> None:
+    refused = rowcall(*option, "99999999")  # the system would take it, less all multiples of 65536
+    assert refused.returncode == ExitCode.USAGE
+    assert option[1] in refused.stderr
+
+
 def test_a_worker_does_not_start_on_a_redis_that_evicts(rowcall: Run, stack: Stack) -> None:
     with redis.Redis.from_url(stack.redis_url) as connection:
         connection.config_set("maxmemory-policy", "allkeys-lru")
