@@ -81,7 +81,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 def _line(document: Ingested) -> str:
     if document.problem:
-        return f"[red]{document.status:9}[/red] {escape(document.source)}: {document.problem}"
+        return f"[red]{document.status:9}[/red] {escape(document.source)}: {escape(document.problem)}"
     chunks = f"{document.chunks} chunk{'' if document.chunks == 1 else 's'}"
     status = "unchanged" if document.unchanged else document.status
     return f"[green]{status:9}[/green] {escape(document.source)} · {chunks}"

@@ -47,17 +47,22 @@ def find_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
     What is hidden in a folder (a name that begins with a dot) is left out.
     """
+    known = ", ".join(sorted(MEDIA_TYPES))
     for path in paths:
         if path.is_dir():
-            for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA_TYPES and p.is_file()):
-                below = file.relative_to(path)
-                if not any(part.startswith(".") for part in below.parts):
-                    yield file, f"{path.resolve().name}/{below.as_posix()}"
+            if not (found := list(_files_below(path))):
+                raise Permanent("document.unreadable", f"{path} holds no file that can be ingested ({known})")
+            yield from ((file, f"{path.resolve().name}/{file.relative_to(path).as_posix()}") for file in found)
         elif path.suffix.lower() in MEDIA_TYPES:
             yield path, path.name
         else:
-            known = ", ".join(sorted(MEDIA_TYPES))
             raise Permanent("document.unreadable", f"{path} is not a file that can be ingested ({known})")
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in MEDIA_TYPES and p.is_file()):
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            yield file
 
 
 async def ingest_paths(rowcall: Rowcall, paths: Iterable[Path], report: Report = silent) -> Sequence[Ingested]:
@@ -122,7 +127,10 @@ async def _put(rowcall: Rowcall, files: Sequence[File], ingests: Ingests) -> Seq
 
 def _read(file: Path, source: str) -> File:
     media_type = MEDIA_TYPES[file.suffix.lower()]
-    raw = file.read_bytes()
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise Permanent("document.unreadable", f"{file} cannot be read: {error.strerror}") from error
     is_pdf = media_type == "application/pdf"
     return File(source, media_type, base64.b64encode(raw).decode() if is_pdf else raw.decode("utf-8", "replace"))
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from jobs.errors import Permanent
 from worker import documents, ingests, reembedding
 from worker.client import RequestRefused, Rowcall
 from worker.documents import PAGE_BYTES, ingest_paths
@@ -117,6 +118,15 @@ async def test_a_file_that_the_project_refuses_stops_no_other(rowcall: Rowcall, 
     assert refused.keys() == {"birds/4.txt", "birds/5.txt"}
     assert "more than the limit of 4194304" in refused["birds/4.txt"]
     assert "(22" in refused["birds/5.txt"]  # Postgres' class of codes for data that it cannot hold
+
+
+async def test_what_cannot_be_read_is_named(rowcall: Rowcall, tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("{}")
+    with pytest.raises(Permanent, match=r"holds no file that can be ingested \(\.htm, "):
+        await ingest_paths(rowcall, [tmp_path])
+    (tmp_path / "memory.txt").symlink_to("/proc/self/mem")  # which nobody reads from its start, root neither
+    with pytest.raises(Permanent, match=r"memory\.txt cannot be read: "):
+        await ingest_paths(rowcall, [tmp_path])
 
 
 async def test_a_limit_ends_the_ingest_instead_of_refusing_file_by_file(
