@@ -134,10 +134,10 @@ def _check_routes(
             f"{source.name}: {', '.join(unknown)} is no name of [routes] ({', '.join(prices)}); --route names those to "
             "learn from"
         )
+    if not chosen:
+        raise CalibrationError(f"{source.name}: there is no answer to learn from")
     if len(chosen) < 2:
-        raise CalibrationError(
-            f"{source.name} has answers of {', '.join(chosen) or 'no route'}: there is nothing to choose between"
-        )
+        raise CalibrationError(f"{source.name}: only {chosen[0]} has answered, so there is nothing to choose between")
     if unpriced := [route for route in chosen if prices[route] is None]:
         raise CalibrationError(f"[prices] has none of the model of route {', '.join(unpriced)}")
 
@@ -175,7 +175,8 @@ def _add_line(gathering: _Gathering, line: str, where: str) -> None:
         raise CalibrationError(f"{where} is no JSON: {error.msg}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CalibrationError(
-            f'{where} is no {{"question", "answers": {{route: {{"quality", "tokens_in", "tokens_out"}}}}}}'
+            f'{where} is no {{"question", "answers": {{route: {{"quality", "tokens_in", "tokens_out"}}}}}}, '
+            "nor is the file what `rowcall eval --json` prints"
         ) from error
 
 

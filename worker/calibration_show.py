@@ -32,7 +32,8 @@ async def show_calibration(wanted: Wanted, operator: Operator, settings: Setting
     try:
         made = await calibrate(wanted, operator, settings)
     except CalibrationError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        shown = Console(stderr=True)
+        shown.print(str(error), style="red", markup=False, highlight=False, soft_wrap=not shown.is_terminal)
         return False
     if as_json:
         sys.stdout.write(json.dumps(as_dict(made, wanted), indent=2, allow_nan=False) + "\n")

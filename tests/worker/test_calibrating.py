@@ -84,6 +84,7 @@ def test_answers_may_come_from_elsewhere_a_question_a_line(tmp_path: Path) -> No
     [
         ("{", ":1 is no JSON"),
         ('{"question": "a?"}', ":1 is no {"),
+        ('{"question": "a?"}', "nor is the file what `rowcall eval --json` prints"),
         ('{"question": "a?", "answers": {"r": {"quality": 2, "tokens_in": 1, "tokens_out": 1}}}', "from 0 to 1"),
         ('{"prompt": "a?", "answers": {"r": {"quality": 1, "tokens_in": 1, "tokens_out": 1}}}', "has no question"),
         ('{"variants": [], "questions": {"v": [{}]}}', "not what `rowcall eval --json` prints"),
@@ -116,10 +117,10 @@ def test_costs_are_of_the_listed_prices_and_a_route_that_was_not_asked_is_a_gap(
     ("given", "routes", "says"),
     [
         (source(150, strong=34), (), r"default 150, strong 34\. At least 100"),
-        (source(150), ("default",), "nothing to choose between"),
+        (source(150), ("default",), "only default has answered, so there is nothing to choose between"),
         (source(150), ("default", "large"), "large is no name"),
         (Source("s", 1, {Question("a?"): {"default": graded(1), "best": graded(1)}}), (), "model of route best"),
-        (Source("s", 1, {}), (), "no route"),
+        (Source("s", 1, {}), (), "s: there is no answer to learn from"),
         (replace(source(150), answers={Question("?"): {"old": graded(1)}}), (), "old is no name"),
     ],
 )
