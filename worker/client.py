@@ -260,7 +260,7 @@ async def _sign_in(supabase: AsyncClient, email: str, password: str, *, sign_up:
         if session is None:
             session = (await supabase.auth.sign_in_with_password({"email": email, "password": password})).session
     except (AuthError, httpx.HTTPError) as error:
-        raise RequestRefused(f"{email} cannot sign in: {error}") from error
+        raise RequestRefused(f"{email} cannot sign in to {supabase.supabase_url}: {error}") from error
     if session is None:
         raise RequestRefused(f"{email} has no session: does the project ask for confirmation by e-mail?")
     await supabase.realtime.set_auth(session.access_token)

@@ -173,7 +173,8 @@ async def show_dead(operator: Operator, *, code: str | None, max_rows: int, as_j
 
     def shown(console: Console) -> None:
         console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
-        console.print(dead_report(rows) if rows else "no row has failed or was refused")
+        with_code = f" with the code {code}" if code else ""
+        console.print(dead_report(rows) if rows else escape(f"no row has failed or was refused{with_code}"))
         if len(rows) == max_rows:
             console.print(f"[dim]the latest {max_rows}; --limit shows more[/dim]")
 

@@ -74,8 +74,10 @@ class Written:
 
 def new_job(name: str, project: Path, now: datetime) -> tuple[Path, ...]:
     """A job that works, its prompt, its test, and the migration that lets it be inserted. Raises NotWritten."""
-    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+    if not NAME.fullmatch(name):
         raise NotWritten(f"{name!r} is no name for a job: small letters, digits and underscores, a letter first")
+    if keyword.iskeyword(name):
+        raise NotWritten(f"{name!r} is no name for a job: it is a word of Python's own, and a job is a function")
     files = {
         project / "jobs" / f"{name}.py": JOB,
         project / "jobs" / "prompts" / f"{name}.md": PROMPT,

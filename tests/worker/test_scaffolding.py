@@ -61,6 +61,11 @@ def test_a_job_wants_a_name_that_python_and_the_database_take(project: Path, nam
         new_job(name, project, NOW)
 
 
+def test_a_name_that_python_keeps_for_itself_says_so(project: Path) -> None:
+    with pytest.raises(NotWritten, match="'class' is no name for a job: it is a word of Python's own"):
+        new_job("class", project, NOW)
+
+
 def test_no_file_is_overwritten(project: Path) -> None:
     (project / "tests" / "jobs" / "test_summarize.py").write_text("mine")
     with pytest.raises(NotWritten, match=r"tests/jobs/test_summarize.py is there already"):
