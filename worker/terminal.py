@@ -106,9 +106,14 @@ def _print_ending(shown: Shown, console: Console) -> None:
     for warning in shown.warnings:
         console.print(f"[yellow]![/yellow] {escape(warning)}", highlight=False)
     for citation in shown.citations:
-        path = " › ".join(citation["heading_path"])
-        place = " · ".join(part for part in (citation["title"], path, citation["source"]) if part)
-        console.print(f"  [cyan]\\[{citation['number']}][/cyan] {escape(place)}", soft_wrap=True)
+        console.print(f"  [cyan]\\[{citation['number']}][/cyan] {escape(place_of(citation))}", soft_wrap=True)
     times = [(n.removesuffix("_ms").replace("_", " "), ms) for n, ms in shown.times.as_json().items()]
     line = " · ".join(f"{name} {ms:.0f} ms" for name, ms in times if ms is not None)
     console.print(f"  [dim]{line}[/dim]")
+
+
+def place_of(citation: Mapping[str, Any]) -> str:
+    """Title, headings and source of the passage; a first heading that is the title stands there once."""
+    title, headings = citation["title"], list(citation["heading_path"])
+    below = headings[1:] if headings[:1] == [title] else headings
+    return " · ".join(part for part in (title, " › ".join(below), citation["source"]) if part)

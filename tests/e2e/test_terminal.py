@@ -23,7 +23,7 @@ async def test_an_answer_is_followed_by_its_citations_and_times(rowcall: Rowcall
     text, told = await shown(rowcall)
     assert told["status"] == "succeeded"
     assert text.startswith(str(told["answer"]))
-    assert "  [1] Swallows · Swallows › Speed · swallows.md\n" in text
+    assert "  [1] Swallows · Speed · swallows.md\n" in text
     assert "finished" in text.splitlines()[-1]
     assert "!" not in text
 
