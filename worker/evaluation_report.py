@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from html import escape as xml
-from math import isnan
+from math import floor, isnan, log10
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -13,6 +13,10 @@ from worker.evaluating import Summary
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 50, 60
+STYLE = """
+text { font-size: 13px; fill: #444; stroke: #fff; stroke-width: 4px; paint-order: stroke }
+.title { font-size: 16px; font-weight: bold }
+"""  # a name is on a white border of its own, where it would cross a line or another dot
 CLOSE_X, CLOSE_Y = 90, 18
 
 
@@ -67,7 +71,7 @@ def pareto_svg(summaries: Sequence[Summary]) -> str:
     grid = [floor + (1.0 - floor) * step / 4 for step in range(5)]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
-        "<style>text { font-size: 13px; fill: #444 } .title { font-size: 16px; font-weight: bold }</style>",
+        f"<style>{STYLE}</style>",
         "<title>Quality beside cost</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
         f'<text x="{LEFT}" y="26" class="title">Quality beside cost</text>',
@@ -77,9 +81,8 @@ def pareto_svg(summaries: Sequence[Summary]) -> str:
             for q in grid
         ),
         *(
-            f'<text x="{x(most * step / 4):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">'
-            f"{most * step / 4:.3g}</text>"
-            for step in range(5)
+            f'<text x="{x(usd):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{usd:g}</text>'
+            for usd in _ticks(1.1 * most)
         ),
         f'<text x="{WIDTH // 2}" y="{HEIGHT - 16}" text-anchor="middle">US dollars for all questions</text>',
         f'<polyline points="{line}" fill="none" stroke="#3ecf8e" stroke-width="2"/>',
@@ -89,22 +92,24 @@ def pareto_svg(summaries: Sequence[Summary]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _ticks(most: float) -> list[float]:
+    """From 0 to `most`, a round distance apart: three to six."""
+    size = 10.0 ** floor(log10(most / 5))
+    step = next(size * digit for digit in (1, 2, 5, 10) if size * digit >= most / 5)
+    return [round(step * number, 12) for number in range(floor(most / step) + 1)]
+
+
 def _dots(dots: Sequence[tuple[str, float, float, bool]]) -> Iterator[str]:
     """Name, place and whether it is on the line, of each; names that would cover each other stand below one another."""
-    for number, (name, x, y, on_line) in enumerate(dots):
+    for _name, x, y, on_line in dots:
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{"#2aa873" if on_line else "#999"}"/>'
+    for number, (name, x, y, _) in enumerate(dots):
         crowd = sum(
             abs(x - other_x) < CLOSE_X and abs(y - other_y) < CLOSE_Y for _, other_x, other_y, _ in dots[:number]
         )
-        yield _dot(name, x, y, y - 7 + crowd * CLOSE_Y, on_line=on_line)
-
-
-def _dot(name: str, x: float, y: float, name_y: float, *, on_line: bool) -> str:
-    turned = x > WIDTH - 160  # else the name would leave the picture
-    anchor, shift = ("end", -9) if turned else ("start", 9)
-    return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{"#2aa873" if on_line else "#999"}"/>'
-        f'<text x="{x + shift:.1f}" y="{name_y:.1f}" text-anchor="{anchor}">{xml(name)}</text>'
-    )
+        anchor, shift = ("end", -9) if x > WIDTH - 160 else ("start", 9)  # else the name would leave the picture
+        place = f'x="{x + shift:.1f}" y="{y - 7 + crowd * CLOSE_Y:.1f}" text-anchor="{anchor}"'
+        yield f"<text {place}>{xml(name)}</text>"
 
 
 def _beats(one: tuple[str, float, float], two: tuple[str, float, float]) -> bool:

@@ -1,6 +1,7 @@
 """Question sets, variants and what is made of their results; the run itself is in tests/e2e."""
 
 import json
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -185,7 +186,7 @@ def test_the_table_fits_80_columns_and_says_what_the_numbers_are() -> None:
         "a-longer-name",
         "75 [75 75]",
         "+20",
-        "fewer than 100 questions are an illustration",
+        "fewer than 100 questions",
         "the local model answered",
     ):
         assert said in text
@@ -198,6 +199,17 @@ def test_the_picture_names_every_variant_and_is_well_formed() -> None:
     assert "best" in names
     assert "a&lt;b" in names
     assert "?" not in names  # its cost is unknown
+
+
+@pytest.mark.parametrize("most", [0.000_013, 0.0193, 0.9, 1.0, 7.3, 1234.0])
+def test_costs_are_marked_at_round_figures(most: float) -> None:
+    drawn = minidom.parseString(pareto_svg(summarised({"a": [result(1, most)]}, "a")))  # noqa: S318 - our own
+    texts = [element.firstChild.toxml() for element in drawn.getElementsByTagName("text") if element.firstChild]
+    marks = [float(text) for text in texts if re.fullmatch(r"[0-9.e+-]+", text)]
+    assert 3 <= len(marks) <= 7
+    assert marks[0] == 0
+    assert 0.7 * most <= marks[-1] <= 1.1 * most
+    assert f"{marks[1]:.0e}"[0] in "125"
 
 
 def test_the_picture_of_nothing_is_a_picture() -> None:
