@@ -25,7 +25,7 @@ async def run_variants(
     results: dict[str, list[Measured]] = {}
     for variant in plan.variants:
         chosen = settings[variant.name]
-        as_if = list_prices(chosen) if is_local(chosen) else None
+        as_if = list_prices(chosen) if chosen.is_local else None
         async with working(chosen) as m:
             places = asyncio.Semaphore(plan.at_once)
 
@@ -58,12 +58,6 @@ def require_configured(environ: Mapping[str, str], variants: Sequence[Variant]) 
             configured(environ, variant)
         except ConfigurationError as error:
             raise ConfigurationError(f"variant {variant.name}: {error}") from error
-
-
-def is_local(settings: Settings) -> bool:
-    """Whether the local model answers, whose time is not billed."""
-    environment = settings.environment
-    return environment.ROWCALL_LOCAL_MODEL_URL is not None and not environment.ROWCALL_LIVE
 
 
 def list_prices(settings: Settings) -> dict[str, Price]:

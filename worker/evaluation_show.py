@@ -22,7 +22,7 @@ from worker.evaluating import (
     summarised,
 )
 from worker.evaluation_report import evaluation_report, pareto_svg
-from worker.evaluation_run import is_local, run_variants
+from worker.evaluation_run import run_variants
 from worker.judging import judge_answers, judge_notes, require_questions, with_grades
 from worker.settings import load
 
@@ -63,7 +63,7 @@ async def show_evaluation(
     except EvaluationError as error:
         Console(stderr=True).print(str(error), style="red", markup=False)
         return False
-    notes = [*caveats(len(plan.items), as_if=is_local(load(environ))), *judged]
+    notes = [*caveats(len(plan.items), as_if=load(environ).is_local), *judged]
     return _show(plan, results, notes, svg=svg, machine_readable=machine_readable)
 
 

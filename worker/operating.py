@@ -83,9 +83,10 @@ async def show_findings(findings: AsyncIterator[Finding], project: str, *, as_js
     return not problems
 
 
-async def show_drill(drilled: AsyncIterator[Drilled], *, as_json: bool) -> bool:
+async def show_drill(drilled: AsyncIterator[Drilled], project: str, *, is_local: bool, as_json: bool) -> bool:
     """Each chain as it ends. False: one gave no answer, or there is none."""
     console, made = Console(quiet=as_json), []
+    console.print(f"[dim]{project}[/dim]", soft_wrap=True)
     async for chain in drilled:
         made.append(chain)
         outcome = (
@@ -96,6 +97,8 @@ async def show_drill(drilled: AsyncIterator[Drilled], *, as_json: bool) -> bool:
         console.print(f"{chain.route:12} {cause:17} {outcome} after {chain.duration_ms:,} ms{why}", soft_wrap=True)
     if not made:
         console.print("no route has a fallback: see \\[fallbacks] in rowcall.toml")
+    elif is_local:
+        console.print("[dim]the local model stood in for every route: `rowcall dev --live` drills the real ones[/dim]")
     print_value([asdict(chain) for chain in made], as_json=as_json, shown=lambda _console: None)
     return bool(made) and all(chain.answered_by for chain in made)
 

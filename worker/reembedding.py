@@ -17,8 +17,10 @@ async def reembed_documents(operator: Operator, embedding_model: str, *, as_json
     """Whether every document can be searched by that model now."""
     with progress_bar(Console(stderr=True, quiet=as_json)) as report:
         ingested = await reembed(operator, embedding_model, report)
-    if not ingested and not as_json:
-        Console().print(f"every document is embedded by {embedding_model}")
+    console = Console(quiet=as_json)
+    console.print(f"[dim]{operator.project}[/dim]", soft_wrap=True)
+    if not ingested:
+        console.print(f"every document is embedded by {embedding_model}")
     return show_ingested(ingested, as_json=as_json)
 
 

@@ -76,6 +76,11 @@ class Settings(Section):
     folder: Path  # of rowcall.toml
 
     @property
+    def is_local(self) -> bool:
+        """Whether the local model answers for every route, whose time is not billed."""
+        return self.environment.ROWCALL_LOCAL_MODEL_URL is not None and not self.environment.ROWCALL_LIVE
+
+    @property
     def webhook_secrets(self) -> tuple[str, ...]:
         return tuple(s for s in self.environment.ROWCALL_WEBHOOK_SECRET.get_secret_value().split(",") if s)
 

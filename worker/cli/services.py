@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import STATE, JsonOption, StateOption, project_dir
-from worker.cli.projects import embedded_db_url, worker_environment
+from worker.cli.projects import embedded_db_url, operator, worker_environment
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -84,7 +84,8 @@ def fallback_drill(*, state: StateOption = STATE, as_json: JsonOption = False) -
         settings = load(worker_environment(state))
     except ConfigurationError as error:
         fail(str(error), ExitCode.CONFIGURATION)
-    act(show_drill(drill_fallbacks(settings), as_json=as_json))
+    project, is_local = operator(state).project, settings.is_local
+    act(show_drill(drill_fallbacks(settings), project, is_local=is_local, as_json=as_json))
 
 
 def _run(main: "Callable[[Settings], Coroutine[Any, Any, None]]") -> None:

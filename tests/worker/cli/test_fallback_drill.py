@@ -9,9 +9,10 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.worker.cli.conftest import Run
 from worker.cli.ending import ExitCode
+from worker.local.stack import Stack
 
 
-def test_each_shipped_chain_answers_when_its_first_model_fails(rowcall: Run) -> None:
+def test_each_shipped_chain_answers_when_its_first_model_fails(rowcall: Run, stack: Stack) -> None:
     drilled = rowcall("fallback-drill", "--json")
     assert drilled.exit_code == ExitCode.SUCCEEDED, drilled.output
     answered = {(chain["route"], chain["cause"]): chain["answered_by"] for chain in json.loads(drilled.stdout)}
@@ -23,7 +24,9 @@ def test_each_shipped_chain_answers_when_its_first_model_fails(rowcall: Run) -> 
         ("best", "errors"): "strong",
     }
     shown = rowcall("fallback-drill")
+    assert shown.stdout.startswith(f"{stack.url} · the environment\n")
     assert "strong answered" in shown.stdout
+    assert "the local model stood in for every route" in " ".join(shown.stdout.split())
 
 
 def test_a_chain_that_nobody_answers_is_named_with_the_reason(
@@ -39,6 +42,7 @@ def test_a_chain_that_nobody_answers_is_named_with_the_reason(
     monkeypatch.setenv("ROWCALL_CONFIG", str(path))
     drilled = rowcall("fallback-drill")
     assert drilled.exit_code == ExitCode.FAILED
+    assert "the local model" not in drilled.stdout
     assert "no answer" in drilled.stdout
     assert "model.unavailable" in drilled.stdout
 
