@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import FLAG, STATE, JsonOption, StateOption, project_dir
-from worker.cli.projects import chosen_project, embedding_model, operator
+from worker.cli.projects import OPERATOR, chosen_project, embedding_model, operator, require_project
 
 IdsArgument = Annotated[list[UUID], typer.Argument(metavar="ID", help="generations")]
 
@@ -30,7 +30,8 @@ def doctor(*, state: StateOption = STATE, as_json: JsonOption = False) -> None:
     from worker.operating import show_findings
 
     chosen = chosen_project(state)
-    project = f"{chosen.environ.get('SUPABASE_URL', 'no project')} · {chosen.origin}"
+    require_project(chosen, OPERATOR, state)
+    project = f"{chosen.environ.get('SUPABASE_URL', 'no address')} · {chosen.origin}"
     findings = examine(chosen.environ, project_dir() / "supabase" / "migrations")
     act(show_findings(findings, project, as_json=as_json))
 

@@ -98,14 +98,19 @@ def embedded_db_url(state: Path) -> str:
     return running["DATABASE_URL"]
 
 
-def _required(chosen: Chosen, names: tuple[str, ...], state: Path) -> list[str]:
-    missing = [name for name in names if not chosen.environ.get(name)]
-    if missing == list(names):
+def require_project(chosen: Chosen, names: tuple[str, ...], state: Path) -> None:
+    """Ends the command where none of the variables is set."""
+    if not any(chosen.environ.get(name) for name in names):
         fail(
             f"no embedded stack runs on {state}, and no other project is named.\n"
             f"Start one with `rowcall dev`, or set {', '.join(names)} in the environment or in .env.",
             ExitCode.CONFIGURATION,
         )
+
+
+def _required(chosen: Chosen, names: tuple[str, ...], state: Path) -> list[str]:
+    require_project(chosen, names, state)
+    missing = [name for name in names if not chosen.environ.get(name)]
     if missing:
         fail(
             f"{', '.join(missing)} not set: {chosen.origin} names a project; this command wants {', '.join(names)}.",

@@ -70,7 +70,9 @@ def test_an_address_that_is_no_url_is_named(folder: Path, url: str, command: tup
     assert f"SUPABASE_URL must be a URL that begins with http:// or https:// (it is '{url}')" in refused.stderr
 
 
-@pytest.mark.parametrize("command", [("eval", "q.jsonl"), ("calibrate", "q.jsonl"), ("fallback-drill",), ("status",)])
+@pytest.mark.parametrize(
+    "command", [("eval", "q.jsonl"), ("calibrate", "q.jsonl"), ("fallback-drill",), ("status",), ("doctor",)]
+)
 def test_without_a_project_a_command_says_how_to_get_one(folder: Path, command: tuple[str, ...]) -> None:
     (folder / ".env").unlink()
     (folder / "q.jsonl").touch()
