@@ -4,9 +4,11 @@
 """
 
 import difflib
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import cleandoc
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -141,12 +143,12 @@ def _tables() -> Iterator[str]:
             title = f'[{name}."<provider>/<model>"]'
         if name == "tables":
             title = f'[{name}."<schema>.<table>"]'
-        yield from (f"### `{title}`", "", section.__doc__ or "", "")
+        yield from (f"### `{title}`", "", cleandoc(section.__doc__ or ""), "")
         yield from (*_rows(section, "key"), "")
 
 
 def _environment() -> Iterator[str]:
-    yield from (Environment.__doc__ or "", "", *_rows(Environment, "variable"))
+    yield from (cleandoc(Environment.__doc__ or ""), "", *_rows(Environment, "variable"))
 
 
 def _rows(section: type[BaseModel], what: str) -> Iterator[str]:
@@ -159,9 +161,11 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is PydanticUndefined:
         return "required"
-    if value is None or value == () or (isinstance(value, SecretStr) and not value.get_secret_value()):
+    if value is None or value in ((), "") or (isinstance(value, SecretStr) and not value.get_secret_value()):
         return "-"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    if isinstance(value, bool | tuple):  # as rowcall.toml writes them
+        return f"`{json.dumps(value)}`"
+    return f"`{value}`"
 
 
 if __name__ == "__main__":

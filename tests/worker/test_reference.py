@@ -25,6 +25,10 @@ def test_the_page_is_up_to_date() -> None:
     assert written == page(), "run `make docs`"
 
 
+def test_no_paragraph_of_the_page_is_indented_to_a_block_of_code() -> None:
+    assert not [line for line in page().splitlines() if line.startswith("    ")]
+
+
 def test_every_key_and_variable_says_what_it_means() -> None:
     for section in (*sections().values(), Environment):
         for name, field in section.model_fields.items():
