@@ -14,7 +14,7 @@ from jobs.decisions.predicting import raw_features
 from jobs.decisions.pricing import Price
 from jobs.ports import ModelName, Opening, Vectors
 from worker.app import connected_embedder
-from worker.calibrating import Measured, Source, rated, read_answers, tabled
+from worker.calibrating import CalibrationError, Measured, Source, rated, read_answers, tabled
 from worker.ledger import OpenCall, Prices
 from worker.operating import Operator
 from worker.operations import Operations
@@ -58,7 +58,10 @@ async def calibrate(wanted: Wanted, operator: Operator, settings: Settings) -> C
     answers = Answers(features, measured.qualities, measured.costs)
     made = Calibration(source, measured, calibrated(answers, wanted.keep), judged(answers, wanted.keep))
     if wanted.write is not None and made.judgement.pays:
-        write_router(_stored(made, settings.embedding.model), wanted.write)
+        try:
+            write_router(_stored(made, settings.embedding.model), wanted.write)
+        except OSError as error:
+            raise CalibrationError(f"{wanted.write} cannot be written: {error.strerror}") from error
     return made
 
 

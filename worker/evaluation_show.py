@@ -90,10 +90,19 @@ def _show(
     machine_readable: bool,
 ) -> bool:
     summaries = summarised(results, plan.baseline)
-    if svg is not None:
-        svg.write_text(pareto_svg(summaries), encoding="utf-8")
     if machine_readable:
         print(as_json(summaries, results, plan.items, notes))  # noqa: T201
     else:
         Console().print(evaluation_report(summaries, plan.baseline, notes), highlight=False)
-    return all(summary.answered for summary in summaries)
+    is_drawn = svg is None or _drawn(pareto_svg(summaries), svg)
+    return is_drawn and all(summary.answered for summary in summaries)
+
+
+def _drawn(picture: str, path: Path) -> bool:
+    """False: the file cannot be written, which costs nobody the figures."""
+    try:
+        path.write_text(picture, encoding="utf-8")
+    except OSError as error:
+        Console(stderr=True).print(f"{path} cannot be written: {error.strerror}", style="red", markup=False)
+        return False
+    return True

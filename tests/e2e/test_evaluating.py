@@ -71,6 +71,15 @@ def test_variants_answer_the_same_questions_and_the_cache_spares_the_second_roun
 
 
 @pytest.mark.usefixtures("as_evaluator")
+def test_a_picture_that_cannot_be_written_costs_nobody_the_figures(questions: Path) -> None:
+    arguments = ("--json", "--variant", "same", "--svg", "/proc/self/pareto.svg")
+    ran = CliRunner().invoke(app, ["eval", str(questions), *arguments])
+    assert ran.exit_code == 1
+    assert json.loads(ran.stdout)["variants"][0]["answered"] == 3
+    assert "/proc/self/pareto.svg cannot be written: " in ran.stderr
+
+
+@pytest.mark.usefixtures("as_evaluator")
 def test_own_questions_whose_answers_were_rated_well_are_a_set(rowcall_stack: Stack) -> None:
     async def asked_and_rated() -> None:
         async with Rowcall(rowcall_stack.url, rowcall_stack.publishable_key, **ACCOUNT) as user:

@@ -51,6 +51,20 @@ def test_a_router_that_is_no_better_than_a_random_mix_is_not_written(rowcall: Ru
     assert not weights.exists()
 
 
+def test_weights_that_cannot_be_written_are_a_message(rowcall: Run, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    hard, easy = ("Explain why thing {n} is late, and compare it", 0.1), ("Who is {n}?", 1.0)
+    rows = [
+        {"question": text.format(n=n), "answers": {"default": ANSWER | {"quality": quality}, "strong": ANSWER}}
+        for n in range(60)
+        for text, quality in (hard, easy)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused = rowcall("calibrate", str(path), "--write", "/proc/self/routing.npz")
+    assert refused.exit_code == ExitCode.FAILED
+    assert "/proc/self/routing.npz cannot be written: " in refused.stderr
+
+
 def test_ratings_are_read_in_pages_and_those_of_answers_from_the_cache_are_left_out(
     rowcall: Run, database: psycopg.Connection[Any]
 ) -> None:
