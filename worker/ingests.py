@@ -80,5 +80,6 @@ class Ingests:
 
 
 def _ingested(source: str, row: Mapping[str, Any]) -> Ingested:
-    problem = row["error"]["code"] if row["error"] else None
+    error = row["error"]
+    problem = f"{error['code']}: {error['message']}" if error else None
     return Ingested(source, row["status"], (row["output"] or {}).get("chunks", 0), problem)

@@ -120,6 +120,13 @@ async def test_a_file_that_the_project_refuses_stops_no_other(rowcall: Rowcall, 
     assert "(22" in refused["birds/5.txt"]  # Postgres' class of codes for data that it cannot hold
 
 
+async def test_a_file_that_is_damaged_says_how(rowcall: Rowcall, tmp_path: Path) -> None:
+    (tmp_path / "damaged.pdf").write_bytes(b"%PDF-1.4 and no more")
+    [damaged] = await ingest_paths(rowcall, [tmp_path / "damaged.pdf"])
+    assert damaged.status == "failed"
+    assert str(damaged.problem).startswith("document.unreadable: application/pdf: it is damaged")
+
+
 async def test_what_cannot_be_read_is_named(rowcall: Rowcall, tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_text("{}")
     with pytest.raises(Permanent, match=r"holds no file that can be ingested \(\.htm, "):
