@@ -249,5 +249,5 @@ def chosen_port(wanted: int | None) -> int:
     if wanted is None:
         return free_port()
     if not is_free(wanted):
-        raise StackError(f"port {wanted} is taken: stop what listens there, or choose another port")
+        raise StackError(f"port {wanted} is taken: stop what listens there, or name another by --port")
     return wanted

@@ -63,7 +63,7 @@ class StateLock:
             os.close(self._descriptor)
             where = f" at {url}" if (url := self._path.read_text()) else ""
             raise StackError(
-                f"a stack is already running on {self._path.parent}{where}: stop it, or choose another state folder"
+                f"a stack is already running on {self._path.parent}{where}: stop it, or name another folder by --state"
             ) from None
         self.announce("")
         return self
