@@ -24,7 +24,8 @@ from rich.console import Console
 from staging import ACCOUNT, temporary_stack
 
 from worker.client import Rowcall
-from worker.evaluating import Item, Measured, Plan, Summary, caveats, read_variant, summarised
+from worker.evaluating import Measured, Summary, caveats, summarised
+from worker.evaluation_plan import Item, Plan, read_variant
 from worker.evaluation_report import evaluation_report, pareto_svg
 from worker.evaluation_run import run_variants
 from worker.local.stack import Stack

@@ -8,7 +8,8 @@ from jobs.decisions.pricing import Price
 from jobs.ports import ModelName
 from worker.app import Machine, machine
 from worker.client import Rowcall
-from worker.evaluating import Item, Measured, Plan, Row, Variant, measured
+from worker.evaluating import Measured, measured
+from worker.evaluation_plan import Item, Plan, Row, Variant
 from worker.ports import Closing
 from worker.settings import ConfigurationError, Settings, load
 

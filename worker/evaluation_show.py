@@ -12,15 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.commands import Account
-from worker.evaluating import (
-    EvaluationError,
-    Measured,
-    Plan,
-    as_json,
-    caveats,
-    rated_items,
-    summarised,
-)
+from worker.evaluating import Measured, as_json, caveats, summarised
+from worker.evaluation_plan import EvaluationError, Plan, rated_items
 from worker.evaluation_report import evaluation_report, pareto_svg
 from worker.evaluation_run import run_variants
 from worker.judging import judge_answers, judge_notes, require_questions, with_grades

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from worker.app import Machine
 from worker.client import Rowcall
-from worker.evaluating import QUALITY, EvaluationError, Item, Measured, Plan, usd_of
+from worker.evaluating import Measured, usd_of
+from worker.evaluation_plan import QUALITY, EvaluationError, Item, Plan
 from worker.evaluation_run import answered, working
 from worker.settings import load
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from tests.worker.test_evaluating import ITEM, ROW
-from worker.evaluating import EvaluationError, Item, Plan, Variant, measured
+from worker.evaluating import measured
+from worker.evaluation_plan import EvaluationError, Item, Plan, Variant
 from worker.judging import Grade, judge_notes, require_questions, with_grades
 
 PLAN = Plan((Variant("a"), Variant("b")), (ITEM, Item({"question": "Who?"})), "a", is_judged=True)

@@ -64,7 +64,7 @@ def evaluate(  # noqa: PLR0913 - each argument is one of the command line
     beside always asking the best route. The questions become rows of the user
     who asks, and cost what they cost.
     """
-    from worker.evaluating import EvaluationError, Plan, baseline_of, read_items, read_variants
+    from worker.evaluation_plan import EvaluationError, Plan, baseline_of, read_items, read_variants
     from worker.evaluation_run import require_configured
     from worker.evaluation_show import show_evaluation
     from worker.settings import ConfigurationError
