@@ -24,14 +24,14 @@ def evaluation_report(summaries: Sequence[Summary], baseline: str, notes: Sequen
     table = Table(box=None, pad_edge=False)
     table.add_column("variant", overflow="fold")
     for name in ("quality", "gained", "USD", "saved", "tokens", "first", "done"):
-        table.add_column(escape(name), justify="right", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=name not in {"gained", "saved"})  # which may break at spaces
     for s in summaries:
         is_base = s.variant == baseline
         table.add_row(
             escape(s.variant),
             f"{100 * s.quality:.1f} %",
             "" if is_base else points(s.quality_gain),
-            "?" if s.cost_usd is None else f"{s.cost_usd:.5f}",
+            "?" if s.cost_usd is None else dollars(s.cost_usd),
             "" if is_base else percent(s.saved_share),
             f"{s.tokens_in:.0f}+{s.tokens_out:.0f}",
             milliseconds(s.first_ms),
@@ -126,6 +126,10 @@ def percent(interval: Interval | None) -> str:
     if interval is None or isnan(interval.estimate):
         return "?"
     return f"{100 * interval.estimate:.0f} [{100 * interval.low:.0f} {100 * interval.high:.0f}]"
+
+
+def dollars(cost_usd: float) -> str:
+    return f"{cost_usd:.5f}" if cost_usd < 10 else f"{cost_usd:.2f}"
 
 
 def milliseconds(value: float | None) -> str:

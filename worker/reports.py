@@ -147,9 +147,9 @@ def _open_rows(rows: Sequence[Json]) -> RenderableType:
         return "[dim]no row is queued or running[/dim]"
     table = Table(box=None, pad_edge=False)
     for name in ("lane", "kind"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("queued", "scheduled", "running", "oldest due"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for lane, kind in sorted({(o["lane"], o["kind"]) for o in rows}):
         queued, running = (
             next((o for o in rows if (o["lane"], o["kind"], o["status"]) == (lane, kind, status)), {"rows": 0})

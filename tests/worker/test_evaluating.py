@@ -103,6 +103,19 @@ def test_the_table_fits_80_columns_and_says_what_the_numbers_are() -> None:
         assert said in text
 
 
+def test_no_number_of_the_table_is_broken_where_all_are_large() -> None:
+    def large(quality: float, usd: float) -> Measured:
+        tokens = replace(result(quality, usd), tokens_in=12_345, tokens_out=1_234)
+        return replace(tokens, first_ms=12_345.0, finished_ms=112_345.0)
+
+    results = {"best": [large(0.5, 100.0)] * 12, "a-name-that-is-rather-long": [large(0.25, 1350.0)] * 12}
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(evaluation_report(summarised(results, "best"), "best", ()), highlight=False)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(number in text for number in ("1200.00", "16200.00", "12345+1234", "112345", "-1250"))
+
+
 def test_the_picture_names_every_variant_and_is_well_formed() -> None:
     summaries = summarised({"best": [result(0.9, 1.0)], "a<b": [result(0.7, 0.0)], "?": [result(1, None)]}, "best")
     drawn = minidom.parseString(pareto_svg(summaries))  # noqa: S318 - our own

@@ -44,6 +44,13 @@ def test_a_status_fits_a_terminal_of_80_columns() -> None:
     assert row.split() == ["bulk", "ingest", "7", "0", "2", "1.5", "min"]
 
 
+def test_a_long_kind_goes_on_in_the_next_line_and_its_numbers_are_whole() -> None:
+    row = {"lane": "bulk", "kind": 7 * "a_long_kind", "status": "queued", "rows": 123_456_789, "waiting": 123_456_789}
+    text = printed(status_report(STATUS | {"open": [row | {"oldest_s": 90.0}]}, "p"))
+    assert text.count("123,456,789") == 2
+    assert "…" not in text
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
