@@ -13,7 +13,7 @@ AS_IT_IS = ("best:quality=best", "as-configured")  # the variants where none are
 
 Questions = Annotated[
     Path | None,
-    typer.Argument(metavar="JSONL", exists=True, dir_okay=False, help="a question a line, with its answer"),
+    typer.Argument(metavar="QUESTIONS", exists=True, dir_okay=False, help="JSONL: a question a line, with its answer"),
 ]
 From = Annotated[
     Origin | None,
