@@ -1,17 +1,21 @@
 """Questions answered by workers of this process, one variant of the configuration after another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from jobs.decisions.pricing import Price
+from jobs.errors import Permanent
 from jobs.ports import ModelName
 from worker.app import Machine, machine
 from worker.client import Rowcall
 from worker.evaluating import Measured, measured
-from worker.evaluation_plan import Item, Plan, Row, Variant
+from worker.evaluation_plan import EvaluationError, Item, Plan, Row, Variant
 from worker.ports import Closing
 from worker.settings import ConfigurationError, Settings, load
+
+Result = TypeVar("Result")
 
 
 async def run_variants(
@@ -30,13 +34,18 @@ async def run_variants(
         async with working(chosen) as m:
             places = asyncio.Semaphore(plan.at_once)
 
-            async def ask(item: Item, m: Machine = m, variant: Variant = variant) -> tuple[Row, Sequence[Closing]]:
+            async def ask(
+                number: int, item: Item, m: Machine = m, variant: Variant = variant
+            ) -> tuple[Row, Sequence[Closing]]:
                 async with places:  # noqa: B023 - gathered before the next variant
-                    ended = await answered(rowcall, m, item, plan.kind, variant.options)
+                    try:
+                        ended = await answered(rowcall, m, item, plan.kind, variant.options)
+                    except Permanent as error:
+                        raise EvaluationError(f"question {number} of the set: {error.message}") from error
                     progress(variant.name)
                     return ended
 
-            answers = await asyncio.gather(*(ask(item) for item in plan.items))
+            answers = await all_or_none(ask(number, item) for number, item in enumerate(plan.items, 1))
         results[variant.name] = [
             measured(row, item, as_if, calls) for (row, calls), item in zip(answers, plan.items, strict=True)
         ]
@@ -49,6 +58,16 @@ def configured(environ: Mapping[str, str], variant: Variant) -> Settings:
     settings = settings if variant.route is None else settings.always_by(variant.route)
     settings.read_routing()
     return settings
+
+
+async def all_or_none(awaited: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """What each answers, in order. Where one raises, the others are canceled and have ended before that is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in awaited]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
 
 
 def require_configured(environ: Mapping[str, str], variants: Sequence[Variant]) -> None:

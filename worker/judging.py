@@ -8,7 +8,7 @@ from worker.app import Machine
 from worker.client import Rowcall
 from worker.evaluating import Measured, usd_of
 from worker.evaluation_plan import QUALITY, EvaluationError, Item, Plan
-from worker.evaluation_run import answered, working
+from worker.evaluation_run import all_or_none, answered, working
 from worker.settings import load
 
 
@@ -50,7 +50,7 @@ async def judge_answers(
 
     async with working(load(environ)) as m:
         grades = [
-            await asyncio.gather(*(grade(item, one, m) for item, one in zip(plan.items, found, strict=True)))
+            await all_or_none(grade(item, one, m) for item, one in zip(plan.items, found, strict=True))
             for found in results.values()
         ]
     return {name: tuple(of_variant) for name, of_variant in zip(results, grades, strict=True)}

@@ -71,6 +71,15 @@ def test_variants_answer_the_same_questions_and_the_cache_spares_the_second_roun
 
 
 @pytest.mark.usefixtures("as_evaluator")
+def test_a_question_that_the_project_does_not_take_is_named(questions: Path) -> None:
+    with questions.open("a") as file:
+        file.write(json.dumps({"input": {"question": "why?", "filter": 3}, "answer": "so"}) + "\n")
+    ran = CliRunner().invoke(app, ["eval", str(questions), "--variant", "same"])
+    assert ran.exit_code == 1
+    assert "question 4 of the set: input.filter must be an object, not number" in ran.stderr
+
+
+@pytest.mark.usefixtures("as_evaluator")
 def test_a_picture_that_cannot_be_written_costs_nobody_the_figures(questions: Path) -> None:
     arguments = ("--json", "--variant", "same", "--svg", "/proc/self/pareto.svg")
     ran = CliRunner().invoke(app, ["eval", str(questions), *arguments])
