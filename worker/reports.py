@@ -43,8 +43,9 @@ def advised(status: Json) -> list[str]:
     oldest_s = max((o["oldest_s"] or 0.0 for o in status["open"] if o["status"] == "queued"), default=0.0)
     if oldest_s > STARVING_S and not status["workers"]:
         lines.append(f"a row is due for {_duration(oldest_s)} and no worker holds any: does `rowcall worker` run?")
-    if status["lost_leases"]:
-        lines.append(f"{status['lost_leases']} attempts have lost their worker; the sweeper hands their rows out again")
+    if lost := status["lost_leases"]:
+        whose = "attempt has lost its" if lost == 1 else "attempts have lost their"
+        lines.append(f"{lost} {whose} worker; the sweeper hands such rows out again")
     if status["today"]["unpriced_calls"]:
         lines.append("some calls have no known price, so no budget counts them: see \\[prices] in rowcall.toml")
     return lines

@@ -55,6 +55,7 @@ def test_a_long_kind_goes_on_in_the_next_line_and_its_numbers_are_whole() -> Non
     ("change", "says"),
     [
         ({}, "does `rowcall worker` run?"),
+        ({"lost_leases": 1}, "1 attempt has lost its worker"),
         ({"lost_leases": 2}, "2 attempts have lost their worker"),
         ({"today": {"calls": 1, "cost_usd": 0, "unpriced_calls": 1}}, "no known price"),
     ],

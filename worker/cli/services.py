@@ -71,7 +71,8 @@ def migrate(
         return
     for migration in applied:
         typer.echo(f"applied {migration.path.name}")
-    typer.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is up to date")
+    made = f"{len(applied)} migration{'' if len(applied) == 1 else 's'} applied"
+    typer.echo(made if applied else "nothing to apply: the schema is up to date")
 
 
 def fallback_drill(*, state: StateOption = STATE, as_json: JsonOption = False) -> None:
