@@ -32,10 +32,10 @@ HEAD = """\
 Everything that can be set; made from the code by `make docs`. What is wrong is said at start, with its place and what
 is allowed: `rowcall.toml: worker.concurrency must be a whole number from 1 to 1000 (it is 0)`.
 
-Rowcall reads `rowcall.toml` in the current folder, or the file that `ROWCALL_CONFIG` names. Variables come from the
-environment, and from `.env` in the current folder where the environment has none of that name. Secrets stand there
-alone, or in files: `SUPABASE_SECRET_KEY_FILE=/run/secrets/key` takes the key from that file. Limits that the database
-enforces are rows of a table ([limits](limits.md)).
+Rowcall reads `rowcall.toml` in the current folder, on the embedded stack the clone's, or the file that
+`ROWCALL_CONFIG` names. Variables come from the environment, and from `.env` in the current folder where the environment
+has none of that name. Secrets stand there alone, or in files: `SUPABASE_SECRET_KEY_FILE=/run/secrets/key` takes the key
+from that file. Limits that the database enforces are rows of a table ([limits](limits.md)).
 """
 KEYS = """
 Each provider's key stands in the variable that its `api_key_env` names, `OPENAI_API_KEY` as shipped; a provider that no
