@@ -1,7 +1,9 @@
 """How an answer looks in a terminal while it arrives."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from worker.client import Rowcall, Update
+
+PATIENCE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -78,10 +82,28 @@ async def show_answer(
     times = Times()
     id = await rowcall.submit(input, kind=kind, options=options)
     times.accepted = times.since()
-    row = await _stream(rowcall.watch(id), times, console)
+    async with _saying_that_it_waits(times, console):
+        row = await _stream(rowcall.watch(id), times, console)
     shown = Shown(id, row, times)
     _print_ending(shown, console)
     return shown
+
+
+@asynccontextmanager
+async def _saying_that_it_waits(times: Times, console: Console) -> AsyncIterator[None]:
+    """Once, where nobody has begun the row by then: without a worker nothing else would ever be shown."""
+
+    async def say() -> None:
+        await asyncio.sleep(PATIENCE_S)
+        if times.started is None:
+            shown = f"queued for {PATIENCE_S:.0f} s: does a worker run? `rowcall status` looks"
+            console.print(f"[dim]{shown}[/dim]", highlight=False)
+
+    saying = asyncio.create_task(say())
+    try:
+        yield
+    finally:
+        saying.cancel()
 
 
 async def _stream(updates: AsyncIterator[Update], times: Times, console: Console) -> Mapping[str, Any]:

@@ -3,8 +3,10 @@
 from io import StringIO
 
 import psycopg
+import pytest
 from rich.console import Console
 
+from worker import terminal
 from worker.client import Rowcall
 from worker.local.stack import Stack
 from worker.terminal import show_answer
@@ -26,6 +28,13 @@ async def test_an_answer_is_followed_by_its_citations_and_times(rowcall: Rowcall
     assert "  [1] Swallows · Speed · swallows.md\n" in text
     assert "finished" in text.splitlines()[-1]
     assert "!" not in text
+
+
+async def test_who_waits_for_a_worker_is_told(rowcall: Rowcall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "PATIENCE_S", 0.0)
+    text, told = await shown(rowcall)
+    assert text.startswith("queued for 0 s: does a worker run? `rowcall status` looks\n")
+    assert told["status"] == "succeeded"
 
 
 async def test_what_the_asker_should_know_of_it_is_shown(rowcall_stack: Stack, rowcall: Rowcall) -> None:
