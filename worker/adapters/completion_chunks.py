@@ -46,7 +46,7 @@ def usage_of(usage: Mapping[str, Any]) -> Usage | None:
 
     Not every provider counts as OpenAI does. Where more tokens are cached than read, the cached ones are not among
     them. What `total_tokens` has beyond both counts was written too: xAI and Gemini leave reasoning out of
-    `completion_tokens`, and bill it as output (docs.x.ai, "Consumption and rate limits", November 2026).
+    `completion_tokens`, and bill it as output ("Reasoning for Grok Models", docs.cloud.google.com, November 2026).
     """
     tokens_in, written = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
     if tokens_in is None or written is None:

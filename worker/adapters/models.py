@@ -24,8 +24,8 @@ Clients = Mapping[str, AsyncOpenAI]  # by the names of providers
 Chunks = AsyncStream[object]
 END = object()  # of a stream
 
-# Why a stream ended, beside OpenAI's reasons: as Mistral, DeepSeek, Zhipu and vLLM document theirs (November 2026), and
-# as Gemini words it, "content_filter: RECITATION". Any other reason ends a whole answer.
+# Why a stream ended, beside OpenAI's reasons: of Mistral and DeepSeek (their pages, November 2026), vLLM ("abort", its
+# issue 57082), Gemini ("content_filter: RECITATION") and Zhipu (not looked up). Any other ends a whole answer.
 BROKE_OFF = frozenset({"error", "insufficient_system_resource", "network_error", "abort"})
 DECLINED = ("content_filter", "sensitive")
 FULL = frozenset({"length", "model_length"})
