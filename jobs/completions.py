@@ -93,11 +93,15 @@ async def complete_by(
     which clients start anew, passes over the route that broke off. Of an answer that is held back they have seen none.
     `opened` is the first call's ledger row, where it has one already; each further call gets its own, and so does a
     call that may cost more than one by `opened_for`, which is `first` if nobody says. `standby`: what `cache` stands
-    for in a chain. Raises what tells best what happens next, of all the errors.
+    for in a chain. A route that the budget forbids is passed over. Raises what tells best what happens next, of all the
+    errors.
     """
     failures, errors, cascade = _left_over(first, work, standby), list[JobError](), cascade_of(first, work)
-    ends_s = _now_s() + first.chains.deadline_s
-    while candidates := _askable(next_routes(first.name, first.chains, failures), standby, ends_s - _now_s()):
+    unaffordable: dict[str, Refused] = {}
+    deadline = _Deadline(_now_s(), first.chains.deadline_s)
+    while candidates := _askable(
+        next_routes(first.name, first.chains, failures, without=unaffordable), standby, deadline.left_s
+    ):
         name = await _admitted(candidates, world)
         if name == CACHE and standby is not None:
             return await give_again(standby, first, world, opened=opened, failures=failures)
@@ -105,18 +109,17 @@ async def complete_by(
         text = _Text(world.stream, cascade.checks if cascade is not None and name == first.name else ())
         try:
             reserved_usd = (opened_for or first).reserved_usd
-            ending, failed = await _ask(
-                route, asked, text, world, ends_s=ends_s, opened=opened, reserved_usd=reserved_usd
-            )
+            ending, failed = await _ask(route, asked, text, world, deadline, opened=opened, reserved_usd=reserved_usd)
         except JobError as error:
-            if (
-                isinstance(error, Refused) and cause_of(error.code) is None
-            ):  # a budget: the row may still come to its answer
-                raise telling_error([*errors, error]) from error
+            if isinstance(error, Refused) and cause_of(error.code) is None:  # a budget, which others may fit in
+                if name == first.name:
+                    raise telling_error([*errors, error]) from error
+                unaffordable[name], opened = error, None
+                continue
             if cause_of(error.code) is None:
                 raise
             failures.append(Failure(route.name, error.code))
-            left = _askable(next_routes(first.name, first.chains, failures), standby, ends_s - _now_s())
+            left = _askable(next_routes(first.name, first.chains, failures), standby, deadline.left_s)
             log.warning("route.failed", route=route.name, code=error.code, next=left[0] if left else None)
             if text.was_seen:
                 raise _for_the_next_attempt(error, left) from error
@@ -125,10 +128,10 @@ async def complete_by(
         else:
             completion = Completion(text.whole, ending, name, first.name, tuple(failures), failed_checks=failed)
             if cascade is not None and failed:
-                return await _escalated(completion, world.routes[cascade.to], asked, work, world, ends_s=ends_s)
+                return await _escalated(completion, world.routes[cascade.to], asked, work, world, deadline)
             await text.release()
             return completion
-    raise telling_error(errors)
+    raise telling_error([*errors, *unaffordable.values()])
 
 
 def cascade_of(route: Route, work: Work) -> Cascade | None:
@@ -139,14 +142,14 @@ def cascade_of(route: Route, work: Work) -> Cascade | None:
 
 
 async def _escalated(
-    held: Completion, to: Route, asked: Asked, work: Work, world: World, *, ends_s: float
+    held: Completion, to: Route, asked: Asked, work: Work, world: World, deadline: "_Deadline"
 ) -> Completion:
     """What the stronger route answers; where it is not to be had, the answer that was held back, with a remark."""
-    why_not, text = await _why_not(to, work, world, left_s=ends_s - _now_s()), _Text(world.stream)
+    why_not, text = await _why_not(to, work, world, left_s=deadline.left_s), _Text(world.stream)
     if why_not is None:
         log.info("route.escalated", route=held.route, to=to.name, checks=list(held.failed_checks))
         try:
-            ending, _ = await _ask(to, asked, text, world, ends_s=ends_s)
+            ending, _ = await _ask(to, asked, text, world, deadline)
         except (Retryable, Permanent, Refused) as error:
             log.warning("route.failed", route=to.name, code=error.code, next=held.route)
             if text.was_seen:
@@ -182,6 +185,22 @@ async def give_again(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    """Of the routes that answer one row together, in the event loop's seconds."""
+
+    began_s: float
+    whole_s: float
+
+    @property
+    def left_s(self) -> float:
+        return self.began_s + self.whole_s - _now_s()
+
+    def leaves_time_for(self, route: Route) -> bool:
+        """Whether the route has about the time that it always has, and not what others left it."""
+        return self.left_s >= 0.9 * min(route.first_token_timeout_s, self.whole_s)
+
+
 @dataclass(slots=True)
 class _Text:
     """The text of one call, on its way to the client; held back where there are checks that it must pass."""
@@ -213,26 +232,29 @@ async def _ask(
     asked: Asked,
     text: _Text,
     world: World,
+    deadline: _Deadline,
     *,
-    ends_s: float,
     opened: str | None = None,
     reserved_usd: float | None = None,
 ) -> tuple[Completed, tuple[Check, ...]]:
-    """How the stream ended, and which checks its text failed. The circuit hears of it, and the ledger.
+    """How the stream ended, and which checks its text failed. The ledger hears of it, and the circuit, but for a route
+    that others left too little time: that says nothing of its provider.
 
     `reserved_usd`: in the ledger row `opened`.
     """
+    has_time = deadline.leaves_time_for(route)
     opening = route.opening(asked.purpose, prompt_tokens=asked.tokens(world) if route.price is not None else 0)
     try:
         async with world.ledger.call(opening, opened=opened, is_enough=opening.fits(reserved_usd)) as call:
             if text.checks:
                 call.held_back()
-            ending = await _stream(asked.of(route, ends_s - _now_s()), call, text, world)
+            ending = await _stream(asked.of(route, deadline.left_s), call, text, world)
             failed = failed_checks(Answer(text.whole, ending.finish, asked.passages), text.checks)
             if text.checks:
                 call.checked(failed)
     except JobError as error:
-        await world.circuits.record(route.model.provider, error.code)
+        if has_time or error.code != "model.timeout":
+            await world.circuits.record(route.model.provider, error.code)
         raise
     await world.circuits.record(route.model.provider, None)
     return ending, failed

@@ -10,7 +10,7 @@ it. Of two gateways, Envoy tries nothing else after its own limiter unless told 
 LiteLLM falls back as after any other 429.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
@@ -54,9 +54,13 @@ def cause_of(code: str) -> Cause | None:
     return "error" if code.startswith("model.") else None
 
 
-def next_routes(first: str, chains: Chains, failures: Sequence[Failure]) -> tuple[str, ...]:
-    """Who may be asked next, best first; none: the chain has ended. `chains` are those of the route `first`."""
-    failed = {failure.route for failure in failures}
+def next_routes(
+    first: str, chains: Chains, failures: Sequence[Failure], *, without: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Who may be asked next, best first; none: the chain has ended. `chains` are those of the route `first`; `without`:
+    routes that are passed over for another reason than a failure.
+    """
+    failed = {failure.route for failure in failures}.union(without)
     causes = [cause_of(failure.code) for failure in failures]
     real = [cause for cause in causes if cause != "limit"]  # a limit met on the way does not end a chain
     cause = real[-1] if real else ("limit" if failures else "error")

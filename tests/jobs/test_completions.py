@@ -10,6 +10,7 @@ from openai import AsyncOpenAI
 from structlog.testing import capture_logs
 
 from jobs.completions import Asked, Completion, complete_by
+from jobs.decisions.breaking import Breaking
 from jobs.decisions.caching import CachedAnswer, Reuse
 from jobs.decisions.falling_back import CACHE, NO_CHAINS, Chains
 from jobs.decisions.prompting import Message
@@ -286,6 +287,23 @@ async def test_a_call_that_the_budget_forbids_is_not_made(bench: Bench, model_se
     assert model_server.log() == []
 
 
+async def test_a_fallback_that_the_budget_forbids_is_passed_over(bench: Bench, model_server: ModelServer) -> None:
+    bench.database.usd_per_tenant_and_day = 1.0
+    model_server.fail(STATUS_429, model="first")
+    assert (await bench.attempt(first=0.4, second=1.1, third=0.4)).route == "third"
+    assert [entry["model"] for entry in model_server.log()] == ["first", "third"]
+
+
+async def test_a_cached_answer_is_given_where_the_budget_forbids_the_fallback(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    bench.database.usd_per_tenant_and_day = 1.0
+    model_server.fail(STATUS_429, model="first")
+    chains = Chains(errors=("second", CACHE))
+    completion = await bench.attempt(chains, BEFORE, first=0.4, second=1.1)
+    assert completion.reused == BEFORE
+
+
 async def test_the_budget_is_asked_again_before_a_fallback(bench: Bench, model_server: ModelServer) -> None:
     bench.database.usd_per_tenant_and_day = 1.0
     model_server.fail(STATUS_429, model="first")
@@ -294,9 +312,9 @@ async def test_the_budget_is_asked_again_before_a_fallback(bench: Bench, model_s
     assert [entry["model"] for entry in model_server.log()] == ["first"]
 
 
-@pytest.mark.parametrize(("second", "is_made"), [(1.1, False), (0.9, True), (0.2, True)])
+@pytest.mark.parametrize(("second", "answers"), [(1.1, "first"), (0.9, "second"), (0.2, "second")])
 async def test_a_route_that_is_asked_in_place_of_the_first_has_its_own_reservation(
-    bench: Bench, model_server: ModelServer, *, second: float, is_made: bool
+    bench: Bench, model_server: ModelServer, *, second: float, answers: str
 ) -> None:
     bench.database.usd_per_tenant_and_day = 1.0
     bench.rows = MemoryRows(
@@ -304,14 +322,9 @@ async def test_a_route_that_is_asked_in_place_of_the_first_has_its_own_reservati
     )
     for _ in range(5):
         await bench.circuits.record("local", "model.timeout")
-    attempt = bench.attempt(opens_first=True, first=0.4, second=second)
-    if is_made:
-        assert (await attempt).route == "second"
-        assert bench.calls == [("second", "succeeded", None)]
-    else:
-        with pytest.raises(Refused, match="usd_per_tenant_and_day"):
-            await attempt
-        assert model_server.log() == []
+    assert (await bench.attempt(opens_first=True, first=0.4, second=second)).route == answers
+    assert bench.calls == [(answers, "succeeded", None)]
+    assert [entry["model"] for entry in model_server.log()] == [answers]
 
 
 @dataclass
@@ -379,6 +392,19 @@ async def test_a_chain_of_the_cache_alone_ends_with_the_model_s_error_where_noth
     with pytest.raises(Retryable) as caught:
         await bench.attempt(Chains(errors=(CACHE,)))
     assert caught.value.code == "model.unavailable"
+
+
+async def test_a_route_that_others_left_too_little_time_does_not_open_its_circuit(
+    bench: Bench, model_server: ModelServer
+) -> None:
+    bench.circuits = MemoryCircuits(Breaking(failures=1))
+    for model in ("first", "second"):
+        model_server.fail({"kind": "hang"}, model=model, times="always")
+    with pytest.raises(Retryable, match="local/first"):
+        await bench.attempt(Chains(errors=("second",), deadline_s=1.0))
+    assert [entry["model"] for entry in model_server.log()] == ["first", "second"]
+    assert not await bench.circuits.admits("local"), "it had its half second"
+    assert await bench.circuits.admits("other"), "the second had half a second of its ten"
 
 
 async def test_after_the_deadline_of_a_chain_no_route_is_asked_and_the_cache_still_answers(
