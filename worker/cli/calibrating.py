@@ -1,11 +1,11 @@
 """The routing classifier, trained on the project's own answers."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from worker.cli.algebra import one_thread_of_algebra
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import STATE, JsonOption, Origin, StateOption, require_folder
 from worker.cli.projects import operator, worker_environment
@@ -41,7 +41,7 @@ def calibrate(
     random mix of the routes that costs the same, or misses its target; then
     nothing is written.
     """
-    _one_thread_of_algebra()
+    one_thread_of_algebra()
     from worker.calibration_run import Wanted
     from worker.calibration_show import show_calibration
     from worker.settings import ConfigurationError, load
@@ -55,12 +55,3 @@ def calibrate(
         fail(str(error), ExitCode.CONFIGURATION)
     wanted = Wanted(answers, days, tuple(route or ()), keep, write)
     act(show_calibration(wanted, operator(state), settings, as_json=as_json))
-
-
-def _one_thread_of_algebra() -> None:
-    """Before numpy is imported: its BLAS takes a thread a core, and each waits spinning for the slowest.
-
-    The matrices are small: 1,000 questions took 20 s by one thread and 122 s by two, on two cores that had other work.
-    """
-    for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        os.environ.setdefault(name, "1")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.algebra import one_thread_of_algebra
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import STATE, JsonOption, StateOption, project_dir
 from worker.cli.projects import embedded_db_url, operator, worker_environment
@@ -32,6 +33,7 @@ WHERE_TO_SET = "`rowcall init` writes a .env to fill in; docs/configuration.md l
 
 def worker(*, internal_host: InternalHostOption = None, internal_port: InternalPortOption = None) -> None:
     """Runs generations. Needs SUPABASE_URL, SUPABASE_SECRET_KEY, REDIS_URL and the keys that rowcall.toml names."""
+    one_thread_of_algebra()
     from worker.app import run_worker
 
     _run(lambda settings: run_worker(settings.listening(internal_host, internal_port)))
