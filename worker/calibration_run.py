@@ -14,7 +14,7 @@ from jobs.decisions.predicting import raw_features
 from jobs.decisions.pricing import Price
 from jobs.ports import ModelName, Opening, Vectors
 from worker.app import connected_embedder
-from worker.calibrating import CalibrationError, Measured, Source, rated, read_answers, tabled
+from worker.calibrating import CalibrationError, Measured, Source, rated, tabled
 from worker.ledger import OpenCall, Prices
 from worker.operating import Operator
 from worker.operations import Operations
@@ -31,7 +31,7 @@ FIRST = "00000000-0000-0000-0000-000000000000"
 class Wanted:
     """What is calibrated, and to what."""
 
-    answers: Path | None  # None: from ratings
+    answers: Source | None  # None: from ratings
     days: int
     routes: tuple[str, ...]  # empty: all that answered
     keep: float  # of the best route's quality
@@ -51,7 +51,7 @@ class Calibration:
 async def calibrate(wanted: Wanted, operator: Operator, settings: Settings) -> Calibration:
     """Raises CalibrationError where there is too little to learn from, before any model is called."""
     async with operator.connected() as operations:
-        source = read_answers(wanted.answers) if wanted.answers else await _rated(operations, wanted.days)
+        source = wanted.answers or await _rated(operations, wanted.days)
         measured = tabled(source, wanted.routes, listed_prices(settings))
         vectors = await _embedded([question.searched for question in measured.questions], operations, settings)
     features = raw_features([question.text for question in measured.questions], vectors)

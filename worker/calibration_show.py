@@ -89,7 +89,7 @@ def as_dict(made: Calibration, wanted: Wanted) -> dict[str, Any]:
         "verdict": verdict(made.judgement),
         "keep": made.judgement.keep,
         "price_weight": made.router.price_weight,
-        "prices": dict(zip(made.measured.routes, made.router.prices.tolist(), strict=True)),
+        "relative_prices": dict(zip(made.measured.routes, made.router.prices.tolist(), strict=True)),
         "questions": len(made.measured.questions),
         "questions_by_route": made.measured.counts,
         "left_out": made.source.left_out,

@@ -42,6 +42,7 @@ def calibrate(
     nothing is written.
     """
     one_thread_of_algebra()
+    from worker.calibrating import CalibrationError, read_answers
     from worker.calibration_run import Wanted
     from worker.calibration_show import show_calibration
     from worker.settings import ConfigurationError, load
@@ -51,7 +52,10 @@ def calibrate(
     require_folder(write, "--write")
     try:
         settings = load(worker_environment(state))
+        source = read_answers(answers) if answers else None
     except ConfigurationError as error:
         fail(str(error), ExitCode.CONFIGURATION)
-    wanted = Wanted(answers, days, tuple(route or ()), keep, write)
+    except CalibrationError as error:
+        fail(str(error), ExitCode.USAGE)
+    wanted = Wanted(source, days, tuple(route or ()), keep, write)
     act(show_calibration(wanted, operator(state), settings, as_json=as_json))

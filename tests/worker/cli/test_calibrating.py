@@ -26,6 +26,13 @@ def test_a_calibration_wants_answers_or_ratings_and_not_both(rowcall: Run, argum
     assert "name a file of answers, or give --from feedback" in refused.stderr
 
 
+def test_a_file_of_answers_that_cannot_be_read_is_a_mistake_of_the_command_line(rowcall: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text('{"question": "?"}\n')
+    refused = rowcall("calibrate", str(tmp_path / "own.jsonl"))
+    assert refused.exit_code == ExitCode.USAGE
+    assert "own.jsonl:1" in refused.stderr
+
+
 def test_too_few_answers_are_counted_by_route(rowcall: Run, tmp_path: Path) -> None:
     refused = rowcall("calibrate", lines(tmp_path / "own.jsonl", 30, "default", "strong"))
     assert refused.exit_code == ExitCode.FAILED
