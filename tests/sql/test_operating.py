@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -68,6 +68,20 @@ def test_what_a_cascade_checked_and_where_it_escalated_is_counted(sql: Session) 
     book(sql, route="strong")
     by_route = {line["route"]: (line["checked"], line["escalated"]) for line in usage(sql, "route")}
     assert by_route == {"default": (2, 1), "strong": (0, 0)}
+
+
+def test_a_rated_answer_is_told_with_the_tokens_of_the_call_that_wrote_it(sql: Session) -> None:
+    user = sql.new_user()
+    ended = {"status": "succeeded", "route": "strong", "tokens_in": 3000, "tokens_out": 90}
+    escalated, forgotten = insert(sql, user, **ended), insert(sql, user, **ended)
+    for route, tokens in (("default", 1000), ("strong", 1900)):
+        book(sql, generation_id=escalated, attempt=0, route=route, tokens_in=tokens, tokens_out=40)
+    for id in (escalated, forgotten):
+        sql.run("insert into rowcall.feedback (generation_id, user_id, rating) values (%s, %s, 1)", id, user.id)
+    rated = sql.all("select * from rowcall.rated_answers_v1('-infinity', %s, 10000)", str(UUID(int=0)))
+    taken = {str(line["id"]): (line["tokens_in"], line["tokens_out"]) for line in rated}
+    assert taken[escalated] == (1900, 40)
+    assert taken[forgotten] == (3000, 90), "the ledger is kept for a shorter time than rows are"
 
 
 @pytest.mark.parametrize(
