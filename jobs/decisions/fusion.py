@@ -28,11 +28,11 @@ from jobs.decisions.terms import UNCOUNTED, Bm25, likeness, term_shares, terms
 # good at finding candidates; BM25 then scores them, at a weight between .25 and .4 about equally well.
 WORDS_WEIGHT = 0.35
 
-# A passage is worth more where the passages most like it are worth much (Diaz 2007, "Regularizing query-based retrieval
-# scores"): nDCG@10 .400 -> .419 on Cranfield, .395 -> .408 on CISI (all queries; docs/log.md has what else was tried).
-# Those of its own document do not count: they are like it anyway.
+# A passage is worth more where the passages most like it are worth more (Diaz 2007, "Regularizing query-based retrieval
+# scores"), by this share of the difference. None is worth less for them: an answer that stands in one place alone has
+# none like it. Those of its own document do not count, they are like it anyway. docs/quality.md says what it is worth.
 MOST_ALIKE = 5
-MOST_ALIKE_WEIGHT = 0.2
+LIFT = 0.4
 
 # What a further passage of a document counts, times the one before it. The right page is among the first five passages
 # for 15 of the 17 questions instead of 14, and eight passages come from 4.6 pages instead of 3.6.
@@ -123,18 +123,19 @@ def _scores(
     by_meaning = np.array(spread([c.similarity for c in candidates]))
     by_words = np.array(spread([bm25.score(text) for text in texts]))
     fused = (1 - words_weight) * by_meaning + words_weight * by_words
-    return _regularized(fused, candidates, likeness(texts))
+    return _lifted(fused, candidates, likeness(texts))
 
 
-def _regularized(scores: Floats, candidates: Sequence[Candidate], like: Floats) -> Floats:
-    """The scores moved towards those of the passages of other documents that are most like each."""
+def _lifted(scores: Floats, candidates: Sequence[Candidate], like: Floats) -> Floats:
+    """The scores, those lifted that are below the mean of the passages of other documents that are most like each."""
     documents = np.array([c.document_id for c in candidates])
     like = np.where(documents[:, None] == documents, 0.0, like)
     nearest = np.argsort(-like, axis=1, kind="stable")[:, :MOST_ALIKE]
     weights = np.take_along_axis(like, nearest, axis=1)
     heard = weights.sum(axis=1)
     means = (weights * scores[nearest]).sum(axis=1) / np.where(heard > 0, heard, 1.0)
-    return np.where(heard > 0, scores + MOST_ALIKE_WEIGHT * (means - scores), scores)
+    lifted: Floats = scores + LIFT * np.maximum(0.0, means - scores)
+    return lifted
 
 
 def spread(scores: Sequence[float | None]) -> list[float]:

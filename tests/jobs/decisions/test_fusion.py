@@ -111,15 +111,17 @@ def test_a_page_that_is_almost_as_good_comes_before_a_third_chunk_of_the_best_pa
     assert {r.candidate.document_id for r in ranked} == {"a", "b"}
 
 
-def test_a_passage_is_worth_more_where_another_document_says_the_like_and_is_worth_much() -> None:
+def test_a_passage_is_worth_more_where_another_document_says_the_like_and_is_worth_more() -> None:
     first = candidate(1, "Carrots grow in sandy soil.", 0.6, "a")
     second = candidate(2, "Workers renew what they hold every five seconds.", 0.6, "b")
     best = candidate(3, "What workers hold they renew: a lease lasts 15 seconds.", 0.9, "c")
-    ranked = fuse([first, second, best], question=QUESTION, limit=3)
-    assert [r.candidate for r in ranked] == [best, second, first]
-    of_one_document = [replace(c, document_id="a") for c in (first, second, best)]
-    scores = {r.candidate.chunk_id: r.score for r in fuse(of_one_document, question=QUESTION, limit=3)}
-    assert scores[1] == scores[2]
+    worst = candidate(4, "Soil.", 0.1, "d")
+    scores = {r.candidate.chunk_id: r.score for r in fuse([first, second, best, worst], question=QUESTION, limit=4)}
+    assert scores[2] > scores[1], "it has the best one beside it"
+    alone = [replace(c, document_id="a") for c in (first, second, best, worst)]
+    unlifted = {r.candidate.chunk_id: r.score for r in fuse(alone, question=QUESTION, limit=4)}
+    assert unlifted[1] == unlifted[2] == scores[1]
+    assert scores[3] == unlifted[3], "none is lowered"
 
 
 def test_an_overlap_of_neighbours_is_shown_once() -> None:
