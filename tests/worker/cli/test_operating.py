@@ -36,7 +36,10 @@ def test_the_status_is_shown_while_redis_is_away(rowcall: Run, monkeypatch: pyte
     assert "redis     Redis: ConnectionError" in shown.stdout
 
 
-def test_the_ledger_is_shown_by_what_was_asked_for(rowcall: Run, database: psycopg.Connection[Any]) -> None:
+def test_the_ledger_is_shown_by_what_was_asked_for(
+    rowcall: Run, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # room for the tenants and sums of other tests
     tenant = uuid4().hex[:8]
     database.execute(
         """insert into rowcall.calls (tenant, kind, attempt, purpose, status, provider, model, tokens_in, cost_usd)
