@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-CONTEXT = "POST /rest/v1/rpc/context_v3"  # one owner, one transaction: the call that is never shared
+CONTEXT = "POST /rest/v1/rpc/context_v4"  # one owner, one transaction: the call that is never shared
 BROADCAST = "POST /realtime/v1/api/broadcast"
 
 

@@ -1,4 +1,4 @@
-"""The passages that a question's prompt holds, found once more by the same means: `context_v3`, `fuse`, `compress`."""
+"""The passages that a question's prompt holds, found once more by the same means: `context_v4`, `fuse`, `compress`."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ def called(connection: Connection, email: str, question: str, embedding: Sequenc
         execute("update rowcall.generations set status = 'running', attempt = 1 where id = %s", made)
         execute("set local role service_role")
         found = execute(
-            "select c, octet_length(c::text) from rowcall.context_v3(%s, 1, %s, %s::extensions.vector, %s, %s, %s) c",
+            "select c, octet_length(c::text) from rowcall.context_v4(%s, 1, %s, %s::extensions.vector, %s, %s, %s) c",
             (
                 made[0],
                 question,

@@ -52,7 +52,7 @@ def offered(sql: Session, user: User | None, scope: str | None = SCOPE, **column
     """What a new question of the user's is offered."""
     id = running(sql, user, **columns)
     found = sql.value(
-        "select rowcall.context_v2(%s, 1, 'why?', %s, %s, cache_scope => %s)", id, vector(1, 0.1), MODEL, scope
+        "select rowcall.context_v4(%s, 1, 'why?', %s, %s, cache_scope => %s)", id, vector(1, 0.1), MODEL, scope
     )
     cached: list[dict[str, Any]] = found["cached"]
     return cached

@@ -41,7 +41,7 @@ def document(sql: Session, user: User | None, *contents: str, metadata: dict[str
 def context(sql: Session, generation: str, question: str = "anything", **arguments: Any) -> Any:
     given = {"query_embedding": vector(1), "embedding_model": MODEL, **arguments}
     named = "".join(f", {name} => %s" for name in given)
-    return sql.value(f"select rowcall.context_v1(%s, 1, %s{named})", generation, question, *given.values())
+    return sql.value(f"select rowcall.context_v4(%s, 1, %s{named})", generation, question, *given.values())
 
 
 def contents(found: Any) -> list[str]:
@@ -56,7 +56,6 @@ def test_only_what_the_owner_may_read_is_found_however_it_is_searched(sql: Sessi
     document(sql, None, "north of nobody")
     found = context(sql, running(sql, alice), "north", exact_up_to=exact_up_to)
     assert sorted(contents(found)) == [f"north of alice {n}" for n in range(5)]
-    assert (found["ran_as"], found["exact"]) == ("authenticated", exact_up_to == EXACT)
     assert all(chunk["text_position"] and chunk["vector_position"] for chunk in found["chunks"])
 
 
@@ -68,7 +67,7 @@ def test_a_row_that_is_nobody_s_reads_as_anon(sql: Session) -> None:
     sql.run('update rowcall.documents set metadata = \'{"public": "yes"}\' where id = %s', public)
     sql.as_service()
     found = context(sql, running(sql), "everybody")
-    assert (found["ran_as"], contents(found)) == ("anon", ["for everybody"])
+    assert contents(found) == ["for everybody"]
 
 
 @pytest.mark.parametrize("exact_up_to", [EXACT, APPROXIMATE])
@@ -115,7 +114,7 @@ def test_afterwards_the_caller_is_who_it_was_and_may_write(sql: Session) -> None
     assert sql.value("select current_user") == "service_role"
     call = sql.one("select * from rowcall.calls where id = %s", found["call_id"])
     assert (call["purpose"], call["route"], call["status"], str(call["user_id"])) == ("answer", "fast", "open", user.id)
-    assert "call_id" not in context(sql, id)
+    assert context(sql, id)["call_id"] is None
 
 
 def test_the_nearest_come_first_and_words_are_found_beside_them(sql: Session) -> None:
@@ -226,67 +225,12 @@ def test_examples_are_the_owner_s_own_and_of_the_kind(sql: Session) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    ["context_v1(%s, 2, 'q', '[1]', 'm')", "read_document_v1(%s, 2)", "store_chunks_v1(%s, 2, 1, 'm', '{}', true)"],
+    ["context_v4(%s, 2, 'q', '[1]', 'm')", "read_document_v1(%s, 2)", "store_chunks_v1(%s, 2, 1, 'm', '{}', true)"],
 )
 def test_another_attempt_reads_and_writes_nothing(sql: Session, call: str) -> None:
     id = running(sql, sql.new_user())
     with sql.refused("PT409", "attempt.lost"):
         sql.value(f"select rowcall.{call}", id)
-
-
-# Cached answers
-
-
-def cache(sql: Session, tenant: str, chunk_ids: list[int], *, expires_in_s: float = 60.0) -> None:
-    sql.as_service()
-    sql.run(
-        """insert into rowcall.answer_cache (tenant, question_key, question, answer, chunk_ids, expires_at)
-           values (%s, 'key', 'q', 'cached', %s, now() + make_interval(secs => %s))""",
-        tenant,
-        chunk_ids,
-        expires_in_s,
-    )
-
-
-def chunk_ids(sql: Session, document_id: str) -> list[int]:
-    return sql.column("select id from rowcall.chunks where document_id = %s", document_id)
-
-
-def test_a_cached_answer_is_served_to_who_may_read_all_of_its_prompt(sql: Session) -> None:
-    user = sql.new_user()
-    ids = chunk_ids(sql, document(sql, user, "a", "b"))
-    cache(sql, user.id, ids)
-    assert context(sql, running(sql, user), question_key="key")["cached"]["answer"] == "cached"
-    assert sql.value("select hits from rowcall.answer_cache where tenant = %s", user.id) == 1
-    assert context(sql, running(sql, user))["cached"] is None
-    assert context(sql, running(sql, user), question_key="another")["cached"] is None
-
-
-def test_a_cached_answer_is_withheld_from_who_may_not_read_one_chunk_of_its_prompt(sql: Session) -> None:
-    alice, bob = sql.new_user(), sql.new_user()
-    both = chunk_ids(sql, document(sql, alice, "a")) + chunk_ids(sql, document(sql, bob, "b"))
-    cache(sql, alice.id, both)
-    assert context(sql, running(sql, alice), question_key="key")["cached"] is None
-    assert sql.value("select hits from rowcall.answer_cache where tenant = %s", alice.id) == 0
-
-
-def test_a_cached_answer_goes_with_its_chunks_its_time_and_its_tenant(sql: Session) -> None:
-    alice, bob, carol = sql.new_user(), sql.new_user(), sql.new_user()
-    deleted, expired, kept = (document(sql, user, "x") for user in (alice, bob, carol))
-    cache(sql, alice.id, chunk_ids(sql, deleted))
-    cache(sql, bob.id, chunk_ids(sql, expired), expires_in_s=-1.0)
-    cache(sql, "another tenant", chunk_ids(sql, kept))
-    sql.run("delete from rowcall.documents where id = %s", deleted)
-    for user in (alice, bob, carol):
-        assert context(sql, running(sql, user), question_key="key")["cached"] is None
-
-
-def test_a_question_with_a_history_is_never_answered_from_the_cache(sql: Session) -> None:
-    user = sql.new_user()
-    cache(sql, user.id, chunk_ids(sql, document(sql, user, "a")))
-    turns = [{"role": "user", "content": "hello"}]
-    id = running(sql, user, input={"question": "q", "history": turns})
-    assert context(sql, id, question_key="key")["cached"] is None
 
 
 # Storing

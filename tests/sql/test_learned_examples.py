@@ -71,7 +71,7 @@ def learned(sql: Session) -> list[dict[str, Any]]:
 def shown(sql: Session, user: User, **columns: Any) -> list[str]:
     """The questions of the examples that a new question of the user's would see."""
     id = running(sql, user, **columns)
-    found = sql.value("select rowcall.context_v3(%s, 1, 'why?', %s, %s, max_examples => 10)", id, vector(1, 0.1), MODEL)
+    found = sql.value("select rowcall.context_v4(%s, 1, 'why?', %s, %s, max_examples => 10)", id, vector(1, 0.1), MODEL)
     return [example["question"] for example in found["examples"]]
 
 

@@ -39,7 +39,7 @@ class SupabaseKnowledge:
             "cache_scope": cache_scope,
             "opens": [write_backs.opening(opens)],
         }
-        found = await self._database.call("context_v3", arguments)
+        found = await self._database.call("context_v4", arguments)
         return Context(
             candidates=tuple(candidate_of(row) for row in found["chunks"]),
             examples=tuple(example_of(row) for row in found["examples"]),

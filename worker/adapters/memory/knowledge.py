@@ -24,7 +24,7 @@ from worker.adapters import write_backs
 from worker.adapters.memory.database import Generation, KeptAnswer, KeptChunk, KeptDocument, MemoryDatabase
 from worker.storable import storable
 
-OFFERED = 12  # examples whose answers differ, as in context_v3
+OFFERED = 12  # examples whose answers differ, as in context_v4
 
 
 class MemoryKnowledge:
