@@ -62,7 +62,7 @@ total_timeout_s = {SLOW_S + 4.0}
 
 # What is taken out, as a change of one function's source: (function, text, in its place).
 SABOTAGE: dict[Without, tuple[str, str, str]] = {
-    "fence": ("finish_generations_v1", "t.attempt = r.attempt and t.status = 'running'", "true"),
+    "fence": ("finish_generations_v4", "t.attempt = r.attempt and t.status = 'running'", "true"),
     "sweeper": ("due_generations_v1", "limit max_rows", "limit 0"),
     "renewal": ("renew_generations_v1", "set lease_until = now() + ", "set lease_until = a.lease_until + 0 * "),
 }

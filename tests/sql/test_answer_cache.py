@@ -6,7 +6,7 @@ import pytest
 
 from tests.sql.session import Session, User, jsonb, vector
 from tests.sql.test_context import MODEL, document
-from tests.sql.verbs import ERROR, finish, running
+from tests.sql.verbs import ERROR, claim, end_lease, finish, running
 
 SCOPE = "0123456789abcdef"
 
@@ -41,9 +41,7 @@ def answered(sql: Session, user: User | None, chunks: list[int], **entry: Any) -
     }
     result = {"id": id, "attempt": 1, "status": "succeeded", "answer": "since", "citations": [{"number": 1}]}
     used = {"tokens_in": 5120, "tokens_out": 10, "cost_usd": 0.51, "calls": calls}
-    (told,) = sql.all(
-        "select * from rowcall.finish_generations_v2(%s::jsonb[])", [jsonb({**result, **used, "reusable": reusable})]
-    )
+    (told,) = finish(sql, {**result, **used, "reusable": reusable})
     assert told["accepted"], told
     return id
 
@@ -244,7 +242,7 @@ def test_an_entry_that_cannot_be_kept_is_told_and_leaves_its_answer_and_the_othe
             (bad, {"question_key": "bad", "embedding": "[1,2]", "ttl_s": 60, "stale_s": 60}),
         )
     ]
-    told = sql.all("select * from rowcall.finish_generations_v3(%s::jsonb[])", [jsonb(result) for result in results])
+    told = finish(sql, *results)
     assert all(row["accepted"] and row["problem"] is None for row in told)
     uncached = {str(row["id"]): row["uncached"] for row in told}
     assert uncached[good] is None
@@ -253,6 +251,22 @@ def test_an_entry_that_cannot_be_kept_is_told_and_leaves_its_answer_and_the_othe
     assert sql.column("select distinct status from rowcall.generations where id::text = any (%s)", [good, bad]) == [
         "succeeded"
     ]
+
+
+def test_of_two_attempts_of_a_row_in_one_batch_the_one_that_runs_is_settled_and_kept(sql: Session) -> None:
+    user = sql.new_user()
+    chunks = chunk_ids(sql, document(sql, user, "one"))
+    id = running(sql, user)
+    end_lease(sql, id)
+    assert [work["attempt"] for work in claim(sql, id)] == [2]
+    entry = {"scope": SCOPE, "question_key": "k", "question": "?", "embedding": "[1]", "chunk_ids": chunks}
+    results = [{"id": id, "attempt": n, "status": "succeeded", "answer": f"by {n}", "reusable": entry} for n in (1, 2)]
+    told = sorted(finish(sql, *results), key=lambda row: row["attempt"])
+    assert [(row["attempt"], row["accepted"], row["uncached"] is None) for row in told] == [
+        (1, False, True),
+        (2, True, False),
+    ]
+    assert sql.value("select answer from rowcall.generations where id = %s", id) == "by 2"
 
 
 def everything(sql: Session) -> list[int]:

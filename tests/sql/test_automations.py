@@ -657,13 +657,13 @@ def test_a_finish_waits_for_nobody_who_updates_the_table(connections: Connection
                 user.execute("update public.test_locked set body = 'mine' where id = 1")
                 worker.execute("set statement_timeout = '5s'")
                 settled = worker.execute(
-                    "select id::text, accepted, problem from rowcall.finish_generations_v1(%s::jsonb[])", (results,)
+                    "select id::text, accepted, problem from rowcall.finish_generations_v4(%s::jsonb[])", (results,)
                 ).fetchall()
             answers = {id: (accepted, problem) for id, accepted, problem in settled}
             assert answers[ids[1]] == (True, None)
             assert answers[ids[0]] == (False, "target.locked: a row of public.test_locked is locked (55P03)")
             again = worker.execute(
-                "select accepted from rowcall.finish_generations_v1(%s::jsonb[])", (results[:1],)
+                "select accepted from rowcall.finish_generations_v4(%s::jsonb[])", (results[:1],)
             ).fetchall()
             assert again == [(True,)]
             assert setup.execute("select summary from public.test_locked order by id").fetchall() == [("a",), ("a",)]

@@ -126,11 +126,13 @@ class Turmoil:
         )
         closings = self._closings()
         third = len(mine) // 3
-        self._write("checkpoint", "checkpoints", mine + self._foreign(), {"partial": "x", "offset": 1})
+        self._write("checkpoint_generations_v1", "checkpoints", mine + self._foreign(), {"partial": "x", "offset": 1})
         results = {"status": "succeeded", "answer": "a", "calls": closings[:40]}
-        self._write("finish", "results", mine[:third] + self._foreign(), results)
-        self._write("retry", "retries", mine[third : 2 * third] + self._foreign(), {"calls": closings[40:60]})
-        self._write("release", "releases", mine[2 * third :] + self._foreign(), {})
+        self._write("finish_generations_v4", "results", mine[:third] + self._foreign(), results)
+        self._write(
+            "retry_generations_v1", "retries", mine[third : 2 * third] + self._foreign(), {"calls": closings[40:60]}
+        )
+        self._write("release_generations_v1", "releases", mine[2 * third :] + self._foreign(), {})
 
     def meddle(self, user_id: str) -> None:
         """As the owner, who cancels a row and now and then deletes one."""
@@ -155,13 +157,11 @@ class Turmoil:
         self._chance.shuffle(calls)
         return [{"id": call, "status": "succeeded", "cost_usd": 0.001} for (call,) in calls]
 
-    def _write(self, verb: str, argument: str, entries: list[dict[str, Any]], given: dict[str, Any]) -> None:
+    def _write(self, function: str, argument: str, entries: list[dict[str, Any]], given: dict[str, Any]) -> None:
         self._chance.shuffle(entries)
         rows = [jsonb(entry | given) for entry in entries]
-        answers = self._connection.execute(
-            f"select * from rowcall.{verb}_generations_v1({argument} => %s::jsonb[])", (rows,)
-        )
-        self.did[verb] += len(answers.fetchall())
+        answers = self._connection.execute(f"select * from rowcall.{function}({argument} => %s::jsonb[])", (rows,))
+        self.did[function.split("_", maxsplit=1)[0]] += len(answers.fetchall())
 
 
 def test_shuffled_batches_of_every_verb_never_deadlock(crowd: Crowd) -> None:
@@ -207,7 +207,7 @@ def test_of_an_end_and_a_takeover_at_the_same_moment_one_wins(crowd: Crowd) -> N
         if number % 2:
             return 0, len(claim(connection, mine, number))
         results = [jsonb({"id": id, "attempt": 1, "status": "succeeded"}) for id in mine]
-        answers = connection.execute("select accepted from rowcall.finish_generations_v1(%s::jsonb[])", (results,))
+        answers = connection.execute("select accepted from rowcall.finish_generations_v4(%s::jsonb[])", (results,))
         return sum(accepted for (accepted,) in answers), 0
 
     outcomes = crowd.together(act)

@@ -121,7 +121,7 @@ async def test_a_user_cancels_rates_and_deletes_his_row(stack: Stack) -> None:
     ("function", "arguments"),
     [
         ("claim_generations_v1", {"ids": [], "worker": "w", "lease_s": 1}),
-        ("finish_generations_v1", {"results": []}),
+        ("finish_generations_v4", {"results": []}),
         (
             "fill_target",
             {"generation_id": str(uuid4()), "target": {}, "answer": "x", "asked_at": "2026-01-01T00:00:00Z"},

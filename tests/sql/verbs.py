@@ -34,7 +34,7 @@ def running(sql: Session, user: User | None = None, **columns: Any) -> str:
 
 
 def finish(sql: Session, *results: dict[str, Any]) -> list[dict[str, Any]]:
-    return sql.all("select * from rowcall.finish_generations_v1(%s::jsonb[])", [jsonb(result) for result in results])
+    return sql.all("select * from rowcall.finish_generations_v4(%s::jsonb[])", [jsonb(result) for result in results])
 
 
 def requeue(sql: Session, verb: str, *entries: dict[str, Any]) -> list[dict[str, Any]]:

@@ -279,7 +279,7 @@ class SupabaseRows:
 
     async def _finish(self, rows: Sequence[write_backs.Row]) -> list[bool | Retryable | Unsettleable]:
         first = {key_of(row): row for row in reversed(rows)}  # the same attempt twice: the first is written
-        answers = await self._database.call("finish_generations_v3", {"results": list(first.values())})
+        answers = await self._database.call("finish_generations_v4", {"results": list(first.values())})
         self._tell_uncached(answers)
         outcome_of = {key_of(answer): outcome(answer) for answer in answers}
         return [outcome_of.get(key_of(row), False) if row is first[key_of(row)] else False for row in rows]

@@ -58,7 +58,7 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 async def error_of(url: str, *, timeout_s: float = 10.0) -> JobError:
     async with connected(url, SECRET, timeout_s=timeout_s) as database:
         with pytest.raises(JobError) as raised:
-            await database.call("finish_generations_v2", {"results": [{"answer": PRIVATE}]})
+            await database.call("finish_generations_v4", {"results": [{"answer": PRIVATE}]})
     assert PRIVATE not in str(raised.value)
     assert SECRET not in str(raised.value)
     assert raised.value.__cause__ is not None
@@ -140,7 +140,7 @@ async def test_a_function_that_the_migrations_do_not_have_is_worth_another_attem
 
 async def test_a_value_that_postgres_refuses_is_not_quoted(database: Database) -> None:
     with pytest.raises(ValuesRefused) as raised:
-        await database.call("finish_generations_v2", {"results": [{"id": PRIVATE}]})
+        await database.call("finish_generations_v4", {"results": [{"id": PRIVATE}]})
     assert PRIVATE not in str(raised.value)
 
 

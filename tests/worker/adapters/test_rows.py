@@ -103,7 +103,7 @@ async def test_under_steady_load_calls_per_row_fall_well_below_one(supabase_grou
             group.create_task(run(id))
             await asyncio.sleep(0.005)  # arrivals over some intervals; nothing below depends on how many
     assert all(supabase_ground.stored(id).status == "succeeded" for id in ids)
-    assert wire.requests["claim_generations_v1"] + wire.requests["finish_generations_v3"] < 60
+    assert wire.requests["claim_generations_v1"] + wire.requests["finish_generations_v4"] < 60
 
 
 async def test_a_hint_that_no_row_can_have_spoils_nobody_s_claim(
@@ -120,9 +120,9 @@ async def test_a_call_that_the_database_gives_up_on_is_repeated_in_halves(
 ) -> None:
     works = [await claimed(rows, supabase_ground.insert()) for _ in range(4)]
     refusals = iter([httpx.Response(500, json={"code": "57014", "message": "canceling statement due to timeout"})])
-    wire.before = lambda called: next(refusals, None) if called == "finish_generations_v3" else None
+    wire.before = lambda called: next(refusals, None) if called == "finish_generations_v4" else None
     assert await asyncio.gather(*(rows.end(ended(work)) for work in works)) == [True] * 4
-    assert wire.requests["finish_generations_v3"] == 3
+    assert wire.requests["finish_generations_v4"] == 3
 
 
 async def test_an_answer_that_cannot_be_kept_in_the_cache_is_logged_and_counted_and_its_row_finished(
@@ -198,7 +198,7 @@ async def test_an_accepted_end_whose_reply_was_lost_is_not_reported_as_lost(
     rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
 ) -> None:
     work = await claimed(rows, supabase_ground.insert())
-    lose_replies(wire, "finish_generations_v3", times=2)
+    lose_replies(wire, "finish_generations_v4", times=2)
     assert await rows.end(ended(work))
     assert supabase_ground.stored(work.id).outcomes == ("succeeded",)
     assert wire.requests["attempts"] == 1
@@ -302,7 +302,7 @@ async def test_a_row_that_a_constraint_refuses_says_which_and_the_others_are_set
     assert [results[0], results[2]] == [True, True]
     assert isinstance(results[1], Unsettleable)
     assert "test_strict" in str(results[1])
-    assert wire.requests["finish_generations_v3"] == 1
+    assert wire.requests["finish_generations_v4"] == 1
 
 
 async def test_a_claim_that_its_waiter_gave_up_in_mid_flight_is_handed_back(
