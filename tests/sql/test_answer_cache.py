@@ -24,7 +24,7 @@ def answered(sql: Session, user: User | None, chunks: list[int], **entry: Any) -
     calls = [
         {"id": str(call_id), "status": "succeeded", "tokens_in": sent, "tokens_out": wrote, "cost_usd": usd}
         for call_id, (*_, sent, wrote, usd) in zip(
-            sql.column("select call_id from rowcall.open_calls_v2(%s::jsonb[])", opens), took, strict=True
+            sql.column("select call_id from rowcall.open_calls_v3(%s::jsonb[])", opens), took, strict=True
         )
     ]
     reusable = {

@@ -111,7 +111,7 @@ def test_usage_is_kept_apart_by_each_of_its_dimensions_alone(
 def test_a_finish_books_why_its_route_was_taken_and_by_which_prompt(sql: Session) -> None:
     id = running(sql, sql.new_user(), kind="answer")
     opened = sql.value(
-        "select call_id from rowcall.open_calls_v1(%s::jsonb[])",
+        "select call_id from rowcall.open_calls_v3(%s::jsonb[])",
         [jsonb({"generation_id": id, "attempt": 1, "purpose": "answer"})],
     )
     why = {"route_reason": "classifier", "prompt_version": "answer@1"}

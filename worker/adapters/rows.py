@@ -268,7 +268,7 @@ class SupabaseRows:
             {"generation_id": work.id, "attempt": work.attempt, "instead_of": other, **write_backs.opening(opening)}
             for work, opening, other in openings
         ]
-        answers = await self._database.call("open_calls_v2", {"opens": rows})
+        answers = await self._database.call("open_calls_v3", {"opens": rows})
         return sorted(answers, key=lambda answer: answer["ordinal"])
 
     async def _keep(self, checkpoints: Sequence[Checkpoint]) -> list[bool]:
