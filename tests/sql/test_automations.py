@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.sql.conftest import Connections
 from tests.sql.session import Session, User, jsonb
-from tests.sql.verbs import claim, finish, row
+from tests.sql.verbs import claim, finish, replay, row
 
 POSTS = """
 create table public.test_posts (
@@ -304,9 +304,7 @@ class TestLimits:
         assert made[-1]["error"]["code"] == "limits.unfinished_per_owner_automatic"
         assert made[-1]["finished_at"] is not None
         posts.as_service()
-        assert posts.column("select rowcall.replay_generations_v1(%s::uuid[])", [str(made[-1]["id"])]) == [
-            made[-1]["id"]
-        ]
+        assert replay(posts, str(made[-1]["id"])) == [str(made[-1]["id"])]
 
     def test_a_spent_budget_refuses_the_generation_and_not_the_row(self, posts: Session) -> None:
         automate(posts, *SUMMARIZE)

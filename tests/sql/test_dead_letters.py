@@ -22,28 +22,29 @@ def dead(sql: Session) -> list[str]:
     ]
 
 
-def listed(sql: Session, **arguments: Any) -> list[str]:
-    """Of this test's rows: others of the database may have failed at other times."""
-    named = ", ".join(f"{name} => %s" for name in {"before": BEGAN + timedelta(days=1), **arguments})
-    values = {"before": BEGAN + timedelta(days=1), **arguments}.values()
-    return [str(id) for id in sql.column(f"select id from rowcall.dead_generations_v1({named})", *values)]
+def listed(sql: Session, code: str | None = None) -> list[str]:
+    return [str(id) for id in sql.column("select id from rowcall.dead_generations_v2(%s, 1000)", code)]
 
 
 def replayed(sql: Session, code: str, *, before: datetime, max_rows: int = 500) -> list[str]:
-    found = sql.column("select rowcall.replay_dead_generations_v1(%s, %s, %s)", code, before, max_rows)
-    return [str(id) for id in found]
+    found = sql.all("select * from rowcall.replay_dead_generations_v2(%s, %s, max_rows => %s)", code, before, max_rows)
+    assert all(told["outcome"] == "replayed" for told in found)
+    return [str(told["id"]) for told in found]
 
 
-def test_failed_rows_are_listed_latest_first_by_pages_and_by_code(sql: Session, dead: list[str]) -> None:
-    assert listed(sql) == dead[::-1]
-    assert listed(sql, max_rows=2) == dead[:1:-1]
-    assert listed(sql, max_rows=2, before=BEGAN + timedelta(minutes=2)) == dead[1::-1]
-    assert listed(sql, code="input.invalid") == [dead[3], dead[1]]
+def test_failed_rows_are_listed_latest_first_and_by_code(sql: Session, dead: list[str]) -> None:
+    assert [id for id in listed(sql) if id in dead] == dead[::-1]
+    assert [id for id in listed(sql, "input.invalid") if id in dead] == [dead[3], dead[1]]
+    assert len(sql.all("select * from rowcall.dead_generations_v2(max_rows => 2)")) == 2
 
 
 def test_a_listing_tells_what_went_wrong_and_not_what_was_asked(sql: Session, dead: list[str]) -> None:
-    seen = sql.one("select * from rowcall.dead_generations_v1('input.invalid', %s)", BEGAN + timedelta(minutes=2))
-    assert (str(seen["id"]), seen["error_code"], seen["error_message"]) == (dead[1], "input.invalid", "no")
+    (seen,) = [
+        told
+        for told in sql.all("select * from rowcall.dead_generations_v2('input.invalid', 1000)")
+        if str(told["id"]) == dead[1]
+    ]
+    assert (seen["error_code"], seen["error_message"]) == ("input.invalid", "no")
     assert "why?" not in str(seen)
 
 
@@ -69,7 +70,7 @@ def test_one_that_fails_again_at_once_is_not_replayed_without_end(sql: Session, 
 
 
 class TestWithAutomations:
-    """Refused rows and columns that refuse: the second version of these functions."""
+    """Refused rows, and columns that refuse."""
 
     @pytest.fixture
     def unfilled(self, sql: Session) -> list[str]:
@@ -89,9 +90,6 @@ class TestWithAutomations:
             for n in range(1, 4)
         ]
 
-    def listed(self, sql: Session, code: str | None) -> list[str]:
-        return [str(id) for id in sql.column("select id from rowcall.dead_generations_v2(%s, 1000)", code)]
-
     def replayed(self, sql: Session, *ids: str) -> dict[str, tuple[str | None, str | None]]:
         found = sql.all("select * from rowcall.replay_generations_v2(%s::uuid[])", list(ids))
         return {str(r["id"]): (r["outcome"], r["problem"]) for r in found}
@@ -103,9 +101,9 @@ class TestWithAutomations:
         refused = insert(sql, status="refused", finished_at=BEGAN - timedelta(days=1), error=code)
         canceled = insert(sql, status="canceled", finished_at=BEGAN)
         mine = {*dead, *unfilled, refused, canceled}
-        found = [id for id in self.listed(sql, None) if id in mine]
+        found = [id for id in listed(sql, None) if id in mine]
         assert found == [*unfilled[::-1], *dead[::-1], refused]
-        assert self.listed(sql, "limits.test") == [refused]
+        assert listed(sql, "limits.test") == [refused]
         seen = sql.all("select * from rowcall.dead_generations_v2('target.failed', 1000)")
         (target,) = {r["target"] for r in seen if str(r["id"]) in unfilled}
         assert target == "public.dead_posts.summary"
@@ -124,7 +122,7 @@ class TestWithAutomations:
         assert made[first] == made[third] == ("filled", None)
         assert "has no row with that key" in (made[second][1] or "")
         assert [row(sql, id)["status"] for id in unfilled] == ["succeeded"] * 3
-        assert {first, second, third} & set(self.listed(sql, "target.failed")) == {second}
+        assert {first, second, third} & set(listed(sql, "target.failed")) == {second}
         assert self.replayed(sql, first) == {first: (None, "it has succeeded")}
         sql.as_postgres()
         assert sql.column("select summary from public.dead_posts order by id") == ["too long", "too long"]
@@ -138,7 +136,7 @@ class TestWithAutomations:
         insert(sql, target=target, origin="automation", created_at=datetime.now(UTC) + timedelta(minutes=1))
         assert self.replayed(sql, unfilled[0])[unfilled[0]] == (None, "a newer generation fills this column")
         assert row(sql, unfilled[0])["error"]["code"] == "target.superseded"
-        assert unfilled[0] not in self.listed(sql, None)
+        assert unfilled[0] not in listed(sql, None)
 
     def test_a_replay_by_code_looks_at_each_row_once_in_pages(self, sql: Session, unfilled: list[str]) -> None:
         page = "select * from rowcall.replay_dead_generations_v2('target.failed', %s, %s, %s, 2)"

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from tests.sql.session import Session, User, jsonb
-from tests.sql.verbs import ERROR, attempts, cancel, claim, end_lease, finish, insert, requeue, row, running
+from tests.sql.verbs import ERROR, attempts, cancel, claim, end_lease, finish, insert, replay, requeue, row, running
 from worker.lifecycle import MOVES, STATUSES, Status, Verb, move_is_allowed
 
 PAIRS = list(product(STATUSES, STATUSES))
@@ -51,7 +51,7 @@ VERBS: dict[tuple[Verb, str], Callable[[Session, User, str], bool]] = {
             "select * from rowcall.keep_canceled_v1(%s::jsonb[])", [jsonb({"id": row_id, "attempt": 1, "partial": "B"})]
         )
     ),
-    ("replay", ""): lambda sql, _, row_id: bool(sql.all("select rowcall.replay_generations_v1(%s::uuid[])", [row_id])),
+    ("replay", ""): lambda sql, _, row_id: bool(replay(sql, row_id)),
 }
 
 
@@ -225,9 +225,7 @@ def test_a_replay_gives_all_tries_back_and_clears_what_came_of_the_last_one(sql:
             sql,
             {"id": id, "attempt": 1, "status": status, "answer": "old", "output": {}, "citations": [], "error": ERROR},
         )
-    assert [str(replayed) for replayed in sql.column("select rowcall.replay_generations_v1(array[%s::uuid])", id)] == [
-        id
-    ]
+    assert replay(sql, id) == [id]
     now = row(sql, id)
     assert (now["status"], now["tries"], now["attempt"]) == ("queued", 0, 1)
     assert [now[column] for column in ("answer", "output", "citations", "error", "finished_at")] == [None] * 5
@@ -237,7 +235,7 @@ def test_a_replay_gives_all_tries_back_and_clears_what_came_of_the_last_one(sql:
 def test_what_succeeded_or_still_runs_is_not_replayed(sql: Session) -> None:
     done, run, queued = running(sql), running(sql), insert(sql)
     finish(sql, {"id": done, "attempt": 1, "status": "succeeded"})
-    assert sql.column("select rowcall.replay_generations_v1(%s::uuid[])", [done, run, queued]) == []
+    assert replay(sql, done, run, queued) == []
 
 
 # Losses
@@ -273,7 +271,7 @@ def test_a_replay_forgives_the_losses(sql: Session) -> None:
     for _ in range(3):
         end_lease(sql, id)
         claim(sql, id)
-    assert sql.column("select rowcall.replay_generations_v1(array[%s::uuid])", id)
+    assert replay(sql, id) == [id]
     assert claim(sql, id)[0]["status"] == "running"
     assert row(sql, id)["losses"] == 0
 

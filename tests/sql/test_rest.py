@@ -127,7 +127,7 @@ async def test_a_user_cancels_rates_and_deletes_his_row(stack: Stack) -> None:
             {"generation_id": str(uuid4()), "target": {}, "answer": "x", "asked_at": "2026-01-01T00:00:00Z"},
         ),
         ("become", {"owner": str(uuid4()), "claims": {}}),
-        ("replay_generations_v1", {"ids": []}),
+        ("replay_generations_v2", {"ids": []}),
         ("send_webhook", {"type": "INSERT", "rows": [jsonb({})]}),
     ],
 )

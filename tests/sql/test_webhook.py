@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.sql.session import Session, jsonb
-from tests.sql.verbs import insert, running
+from tests.sql.verbs import insert, replay, running
 
 URL = "https://intake.example/webhooks/supabase"
 SECRET = "signing secret"
@@ -122,7 +122,7 @@ def test_a_replay_is_announced_with_the_attempt_that_the_claim_will_follow(confi
     sql = configured
     id = running(sql)
     sql.run("update rowcall.generations set status = 'failed' where id = %s", id)
-    sql.run("select rowcall.replay_generations_v1(array[%s::uuid])", id)
+    assert replay(sql, id) == [id]
     body = bodies(sql)[-1]
     assert body["type"] == "REPLAY"
     assert [(hint["id"], hint["attempt"]) for hint in body["rows"]] == [(id, 1)]

@@ -41,6 +41,12 @@ def requeue(sql: Session, verb: str, *entries: dict[str, Any]) -> list[dict[str,
     return sql.all(f"select * from rowcall.{verb}_generations_v1(%s::jsonb[])", [jsonb(entry) for entry in entries])
 
 
+def replay(sql: Session, *ids: str) -> list[str]:
+    """Those that are queued again."""
+    found = sql.all("select * from rowcall.replay_generations_v2(%s::uuid[])", list(ids))
+    return [str(told["id"]) for told in found if told["outcome"] == "replayed"]
+
+
 def row(sql: Session, id: str) -> dict[str, Any]:
     return sql.one("select * from rowcall.generations where id = %s", id)
 
