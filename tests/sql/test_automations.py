@@ -556,16 +556,15 @@ class TestLooking:
         automate(posts, "complete", odd, "summary", "owner=author_id", condition="new.score > 1")
         automate(posts, "complete", "{{body}}", "summary", "lane=never", name="wrong")
         posts.as_service()
-        found = posts.all("select * from rowcall.automations_v1() where table_name = 'test_posts'")
+        found = posts.all("select * from rowcall.automations_v2() where table_name = 'test_posts'")
         assert [(f["trigger_name"], f["template"], f["column_name"], f["is_enabled"]) for f in found] == [
             ("summarize", odd, "summary", True),
             ("wrong", "{{body}}", "summary", True),
         ]
-        assert found[0]["settings"] == {"owner": "author_id", "lane": "bulk", "options": {}}
         assert "new.score > 1" in found[0]["definition"]
         assert (found[0]["problem"], found[1]["problem"]) == (
             None,
-            "rowcall.generate: lane must be interactive or bulk, not never",
+            "lane must be interactive or bulk, not never",
         )
 
     @pytest.mark.parametrize(
