@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.sql.session import Session, User, jsonb, vector
-from tests.sql.test_context import MODEL, document
+from tests.sql.test_context import APPROXIMATE, EXACT, MODEL, document
 from tests.sql.verbs import ERROR, claim, end_lease, finish, running
 
 SCOPE = "0123456789abcdef"
@@ -46,12 +46,13 @@ def answered(sql: Session, user: User | None, chunks: list[int], **entry: Any) -
     return id
 
 
-def offered(sql: Session, user: User | None, scope: str | None = SCOPE, **columns: Any) -> list[dict[str, Any]]:
+def offered(
+    sql: Session, user: User | None, scope: str | None = SCOPE, *, exact_up_to: int = EXACT, **columns: Any
+) -> list[dict[str, Any]]:
     """What a new question of the user's is offered."""
     id = running(sql, user, **columns)
-    found = sql.value(
-        "select rowcall.context_v4(%s, 1, 'why?', %s, %s, cache_scope => %s)", id, vector(1, 0.1), MODEL, scope
-    )
+    call = "rowcall.context_v4(%s, 1, 'why?', %s, %s, cache_scope => %s, exact_up_to => %s)"
+    found = sql.value(f"select {call}", id, vector(1, 0.1), MODEL, scope, exact_up_to)
     cached: list[dict[str, Any]] = found["cached"]
     return cached
 
@@ -94,12 +95,13 @@ def test_it_stays_within_its_tenant_and_scope(sql: Session) -> None:
     assert offered(sql, colleague, None, tenant="acme") == []
 
 
-def test_nobody_is_told_of_a_chunk_that_he_may_not_read(sql: Session) -> None:
+@pytest.mark.parametrize("exact_up_to", [EXACT, APPROXIMATE])
+def test_nobody_is_told_of_a_chunk_that_he_may_not_read(sql: Session, exact_up_to: int) -> None:
     alice, colleague = sql.new_user(tenant_id="acme"), sql.new_user(tenant_id="acme")
     public, private = chunk_ids(sql, shared(sql)), chunk_ids(sql, document(sql, alice, "of alice"))
     answered(sql, alice, public + private, columns={"tenant": "acme"})
-    assert len(offered(sql, alice, tenant="acme")) == 1
-    assert offered(sql, colleague, tenant="acme") == []
+    assert len(offered(sql, alice, exact_up_to=exact_up_to, tenant="acme")) == 1
+    assert offered(sql, colleague, exact_up_to=exact_up_to, tenant="acme") == []
 
 
 def test_who_may_no_longer_read_is_no_longer_told(sql: Session) -> None:

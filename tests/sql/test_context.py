@@ -202,9 +202,10 @@ def test_no_question_breaks_the_search(sql: Session, question: str) -> None:
     assert contents(context(sql, running(sql, user), question)) == ["text"]
 
 
-def test_examples_are_the_owner_s_own_and_of_the_kind(sql: Session) -> None:
+@pytest.mark.parametrize("exact_up_to", [EXACT, APPROXIMATE])
+def test_examples_are_the_owner_s_own_and_of_the_kind(sql: Session, exact_up_to: int) -> None:
     alice, bob = sql.new_user(), sql.new_user()
-    sql.as_service()
+    document(sql, alice, "more than is searched exactly")
     for user, answer, kind in ((alice, "mine", "answer"), (bob, "his", "answer"), (alice, "other kind", "ingest")):
         sql.run(
             """insert into rowcall.examples (user_id, kind, question, answer, embedding, embedding_model)
@@ -215,7 +216,7 @@ def test_examples_are_the_owner_s_own_and_of_the_kind(sql: Session) -> None:
             vector(1),
             MODEL,
         )
-    found = context(sql, running(sql, alice), max_examples=5)
+    found = context(sql, running(sql, alice), max_examples=5, exact_up_to=exact_up_to)
     assert [(example["answer"], example["similarity"]) for example in found["examples"]] == [("mine", 1)]
     assert context(sql, running(sql, alice))["examples"] == []
 

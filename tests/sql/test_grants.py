@@ -1,9 +1,11 @@
 """Who may do what in schema rowcall, read from the catalog and compared with this page: what is new is added here."""
 
+import re
 from typing import Any
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.sql.session import Session
 from worker.doctor.judging import OPEN_TO_CLIENTS
 
@@ -238,6 +240,15 @@ def test_sequences_are_nobody_s(sql: Session) -> None:
         list(API_ROLES),
     )
     assert found == []
+
+
+def test_every_version_of_a_function_has_a_caller(sql: Session) -> None:
+    """In Python, or in another function: what was replaced is dropped."""
+    found = sql.all("select proname as name, prosrc as body from pg_proc where pronamespace = 'rowcall'::regnamespace")
+    python = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "worker").rglob("*.py"))
+    for name in (row["name"] for row in found if re.search(r"_v\d+$", row["name"])):
+        bodies = (row["body"] for row in found if row["name"] != name)
+        assert any(re.search(rf"\b{name}\b", text) for text in (python, *bodies)), name
 
 
 def test_the_api_roles_may_use_the_schema_and_create_nothing_in_it(sql: Session) -> None:
