@@ -46,6 +46,15 @@ language sql stable set search_path = '' as $$
     from nearest n where n.place <= 12 or n.alike > 1
 $$;
 
+-- Whether any chunk at all has no vector of this model: three looks into an index, where the owner's policies would be asked for each chunk.
+-- Called as the worker, who then asks what the owner may see of them.
+create function rowcall.has_other_models(embedding_model text) returns boolean
+language sql stable set search_path = '' as $$
+  select exists (select from rowcall.chunks c where c.embedding_model < has_other_models.embedding_model)
+      or exists (select from rowcall.chunks c where c.embedding_model > has_other_models.embedding_model)
+      or exists (select from rowcall.chunks c where c.embedding_model is null)
+$$;
+
 -- Everything that a prompt needs, in one call and one transaction; opens the ledger row of the model call that follows.
 -- Answers {"chunks", "examples", "cached", "word_shares", "other_model", "call_id"}.
 --
@@ -57,7 +66,7 @@ $$;
 --   * HNSW finds neighbours before row level security filters them: an owner of 5 % of the chunks keeps 1.6 of 40 rows. Sorting what he may
 --     see exactly costs 11 ms for 2,500 rows and misses nothing.
 --   * `@@` is not leakproof, so under row level security GIN is never used; the policy's own index is, and `@@` filters what it yields.
--- So: few visible chunks → exact. Many → HNSW with iterative scan, and candidates by words found as the worker, by GIN, of which the owner's
+-- So: few chunks to search, those that are visible and pass the filter → exact. Many → HNSW with iterative scan, and candidates by words found as the worker, by GIN, of which the owner's
 -- policies keep what he may see, by the primary key.
 --
 -- search_path is PostgREST's own, not '': the project's policies may call helpers that name their tables without a schema.
@@ -75,6 +84,7 @@ declare
   shares     jsonb   := rowcall.lexeme_shares(lexemes);
   words      tsquery := rowcall.any_of(lexemes, shares);
   wanted     jsonb   := g.input -> 'filter';
+  has_others boolean := rowcall.has_other_models(embedding_model);
   cached     rowcall.answer_cache[] := '{}';
   examples   rowcall.examples[]     := '{}';
   documents  uuid[];     -- null: any
@@ -95,7 +105,8 @@ begin
         and (not wanted ? 'metadata' or d.metadata @> (wanted -> 'metadata')));
   end if;
 
-  if exact_up_to >= (select count(*) from (select from rowcall.chunks limit exact_up_to + 1) visible) then
+  if exact_up_to >= (select count(*) from (select from rowcall.chunks c
+                                            where documents is null or c.document_id = any (documents) limit exact_up_to + 1) searched) then
     near_ids := array(
       select c.id from rowcall.chunks c
        where c.embedding is not null and c.embedding_model = context_v4.embedding_model and (documents is null or c.document_id = any (documents))
@@ -132,7 +143,7 @@ begin
         from rowcall.chunks c join rowcall.documents d on d.id = c.document_id   -- `= any` on the key is leakproof: by index
        where c.id = any (near_ids || word_ids)), '[]'),
     -- Chunks that this query cannot find, since their vectors are another model's.
-    'other_model', exists (select from rowcall.chunks c where c.embedding_model is distinct from context_v4.embedding_model
+    'other_model', has_others and exists (select from rowcall.chunks c where c.embedding_model is distinct from context_v4.embedding_model
                               and (documents is null or c.document_id = any (documents))));
   if max_examples > 0 then
     examples := array(
@@ -202,11 +213,11 @@ drop function rowcall.context_v2(uuid, integer, text, extensions.vector, text, i
 drop function rowcall.context_v1(uuid, integer, text, extensions.vector, text, integer, integer, text, jsonb[], integer);
 alter table rowcall.answer_cache drop column hits;   -- rowcall.calls.reused_id says which calls an entry has spared
 
-revoke all on function rowcall.cached_near(rowcall.generations, text, extensions.vector, text),
+revoke all on function rowcall.has_other_models(text), rowcall.cached_near(rowcall.generations, text, extensions.vector, text),
   rowcall.offered_answers(rowcall.answer_cache[], uuid, extensions.vector), rowcall.offered_examples(rowcall.examples[], extensions.vector),
   rowcall.context_v4(uuid, integer, text, extensions.vector, text, integer, integer, text, jsonb[], integer)
   from public, anon, authenticated, service_role;
-grant execute on function rowcall.cached_near(rowcall.generations, text, extensions.vector, text),
+grant execute on function rowcall.has_other_models(text), rowcall.cached_near(rowcall.generations, text, extensions.vector, text),
   rowcall.offered_answers(rowcall.answer_cache[], uuid, extensions.vector), rowcall.offered_examples(rowcall.examples[], extensions.vector),
   rowcall.context_v4(uuid, integer, text, extensions.vector, text, integer, integer, text, jsonb[], integer)
   to service_role;

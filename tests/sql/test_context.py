@@ -148,6 +148,21 @@ def test_a_filter_narrows_and_never_widens(sql: Session, exact_up_to: int) -> No
     assert found_with(document_ids=[]) == []
 
 
+def test_what_a_filter_leaves_of_many_chunks_is_searched_exactly(sql: Session) -> None:
+    user = sql.new_user()
+    loud = document(sql, user)
+    sql.run(
+        """insert into rowcall.chunks (document_id, revision, ordinal, content, start_char, end_char, tokens,
+                                       content_hash)
+           select %s, 1, n, 'llama llama llama ' || n, 0, 1, 1, n::text from generate_series(1, 2001) n""",
+        loud,
+    )
+    quiet = document(sql, user, "an old tale, in which once a llama stood")
+    asked = running(sql, user, input={"question": "?", "filter": {"document_ids": [quiet]}})
+    [found] = context(sql, asked, "llama", embedding_model="another", exact_up_to=100)["chunks"]
+    assert found["text_position"] == 1, "2,001 others match better, and none of them was asked for"
+
+
 def test_chunks_of_another_model_are_found_by_words_only_and_reported(sql: Session) -> None:
     user = sql.new_user()
     document(sql, user, "about llamas")

@@ -141,6 +141,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "any_of": WORKER,
     "word_shares": WORKER,
     "cached_near": WORKER,
+    "has_other_models": WORKER,
     "offered_answers": WORKER,
     "offered_examples": WORKER,
     "context_v4": WORKER,
