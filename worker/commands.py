@@ -11,13 +11,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from worker.client import Rowcall
 from worker.documents import ingest_paths
 from worker.ingests import Ingested, Progress
-from worker.terminal import show_answer
+from worker.terminal import PATIENCE_S, show_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,18 @@ def show_ingested(ingested: Sequence[Ingested], *, as_json: bool) -> bool:
     return all(i.status == "succeeded" for i in ingested)
 
 
+class _Doubt(ProgressColumn):
+    """What to look at where nothing is ingested for a while: without a worker nothing ever would be."""
+
+    def render(self, task: Task) -> Text:
+        is_long = not task.completed and (task.elapsed or 0.0) > PATIENCE_S
+        return Text("does a worker run? `rowcall status` looks" if is_long else "", style="dim")
+
+
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     """Shown while the ingest in the block runs, in a terminal. Nothing of it stays; of one that is stopped, a word."""
-    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("ingested"), TimeRemainingColumn())
+    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("ingested"), TimeRemainingColumn(), _Doubt())
     try:
         with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
             task = bars.add_task("ingest", total=None)
