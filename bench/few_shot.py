@@ -24,7 +24,7 @@ from public_data import SHARED, read_rows
 from vectors import embedded
 
 from jobs.answer import NEAR_EXAMPLES
-from jobs.decisions.examples import choose_examples
+from jobs.decisions.examples import FewShot, choose_examples
 from jobs.decisions.statistics import difference, paired
 from jobs.ports import Vectors
 from worker.adapters.memory.knowledge import places_offered
@@ -73,7 +73,7 @@ def main() -> int:
 
 def by_choice(candidates: Sequence[Example], question: str, _chance: np.random.Generator) -> Sequence[Example]:
     near = _as_offered(candidates[:NEAR_EXAMPLES])
-    return choose_examples(near, question, limit=SHOWN, budget_tokens=10_000, count_tokens=count_tokens)
+    return choose_examples(near, question, FewShot(SHOWN, 10_000), count_tokens)
 
 
 def _as_offered(candidates: Sequence[Example]) -> list[Example]:

@@ -7,7 +7,6 @@ from jobs.completions import Asked, complete_by, give_again
 from jobs.decisions.citing import cite
 from jobs.decisions.compression import compress
 from jobs.decisions.examples import choose_examples
-from jobs.decisions.fusion import fuse
 from jobs.decisions.prompting import build_prompt
 from jobs.embedding import embed
 from jobs.noting import noted
@@ -17,7 +16,6 @@ from jobs.reranking import best_passages
 from jobs.reusing import Reusing
 from jobs.routes import chosen_route
 
-MAX_RERANKED = 24  # passages that a reranker reads, where there is one
 NEAR_EXAMPLES = 40  # candidates, of the questions nearest to this one; 12 where all answers differ
 
 
@@ -26,33 +24,19 @@ async def answer(work: Work, world: World) -> Finished:
     question = Question.of(work)
     embedded = await embed([question.searched], world, opened=work.first_call_id)
     chosen = chosen_route(work, question.text, world, history=question.history, embedding=embedded.vectors[0])
-    retrieving, few_shot = world.retrieving, world.few_shot
     reusing = Reusing.of(work, question, chosen.route, world)
     context = await world.knowledge.context(
         work,
         question.searched,
         embedded.vectors,
         chosen.route.opening("answer"),
-        max_chunks=retrieving.candidates,
-        max_examples=NEAR_EXAMPLES if few_shot.limit else 0,
+        max_chunks=world.retrieving.candidates,
+        max_examples=NEAR_EXAMPLES if world.few_shot.limit else 0,
         cache_scope=reusing.scope,
     )
-    examples = choose_examples(
-        context.examples,
-        question.searched,
-        limit=few_shot.limit,
-        budget_tokens=few_shot.budget_tokens,
-        count_tokens=world.count_tokens,
-    )
+    examples = choose_examples(context.examples, question.searched, world.few_shot, world.count_tokens)
     context = replace(context, examples=examples)
-    found = fuse(
-        context.candidates,
-        question=question.searched,
-        limit=max(MAX_RERANKED, retrieving.passages) if world.reranker else retrieving.passages,
-        word_shares=context.word_shares,
-        words_weight=retrieving.words_weight,
-    )
-    ranked = await best_passages(found, question.searched, world, limit=retrieving.passages)
+    ranked = await best_passages(context, question.searched, world)
     passages = compress(
         ranked, question.searched, budget_tokens=chosen.route.context_budget_tokens, count_tokens=world.count_tokens
     )

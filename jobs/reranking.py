@@ -1,20 +1,35 @@
-"""The passages of a prompt, chosen by a reranker where there is one."""
+"""The passages of a prompt: fused from both searches, and put in order by a reranker where there is one."""
 
 from collections.abc import Sequence
 
 import structlog
 
 from jobs.decisions.chunking import embedding_text
-from jobs.decisions.fusion import Ranked
+from jobs.decisions.fusion import Ranked, fuse
 from jobs.decisions.pricing import most_tokens, most_usd
 from jobs.decisions.reranking import reorder
 from jobs.errors import AttemptLost, JobError
-from jobs.ports import Opening, Reranker, World
+from jobs.ports import Context, Opening, Reranker, World
+
+MOST_READ = 24  # passages that a reranker reads, or as many as the prompt may hold
 
 log = structlog.get_logger()
 
 
-async def best_passages(found: Sequence[Ranked], question: str, world: World, *, limit: int) -> tuple[Ranked, ...]:
+async def best_passages(context: Context, question: str, world: World) -> tuple[Ranked, ...]:
+    """As many as the configuration lets into a prompt, best first."""
+    most = world.retrieving.passages
+    found = fuse(
+        context.candidates,
+        question=question,
+        limit=max(MOST_READ, most) if world.reranker else most,
+        word_shares=context.word_shares,
+        words_weight=world.retrieving.words_weight,
+    )
+    return await reranked(found, question, world, limit=most)
+
+
+async def reranked(found: Sequence[Ranked], question: str, world: World, *, limit: int) -> tuple[Ranked, ...]:
     """At most `limit` of them, best first: by the reranker's reading, or as they were found.
 
     An answer from passages in a worse order is better than none, so whatever keeps the reranker from reading, a budget

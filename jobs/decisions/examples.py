@@ -59,14 +59,9 @@ Example = TypeVar("Example", bound=Scored)
 
 
 def choose_examples(
-    candidates: Sequence[Example],
-    question: str,
-    *,
-    limit: int,
-    budget_tokens: int,
-    count_tokens: Callable[[str], int],
+    candidates: Sequence[Example], question: str, few_shot: FewShot, count_tokens: Callable[[str], int]
 ) -> tuple[Example, ...]:
-    """At most `limit` examples, similar to the question and not to each other, of at most budget_tokens together.
+    """At most as many examples and tokens as few_shot allows, similar to the question and not to each other.
 
     `candidates`: nearest first. Where many of them have the same answer (labels, routes, canned texts), each answer is
     shown in proportion to what speaks for it, by the highest quotients of d'Hondt. The best stands last, nearest to the
@@ -76,6 +71,7 @@ def choose_examples(
     words = {c.question: frozenset(terms(c.question)) for c in left}
     support = _support(left, question)
     chosen: list[Example] = []
+    left_tokens = few_shot.budget_tokens
 
     def repeated(candidate: Example) -> float:
         return max((_shared(words[candidate.question], words[other.question]) for other in chosen), default=0.0)
@@ -85,13 +81,13 @@ def choose_examples(
         seats = sum(normalised(other.answer) == answer for other in chosen)
         return support[answer] / (1 + seats), candidate.similarity - REPEAT_WEIGHT * repeated(candidate)
 
-    while left and len(chosen) < limit:
+    while left and len(chosen) < few_shot.limit:
         best = max(left, key=worth)
         left.remove(best)
         tokens = count_tokens(best.question) + count_tokens(best.answer)
-        if repeated(best) < SAME and tokens <= budget_tokens:
+        if repeated(best) < SAME and tokens <= left_tokens:
             chosen.append(best)
-            budget_tokens -= tokens
+            left_tokens -= tokens
     return tuple(sorted(chosen, key=lambda c: (support[normalised(c.answer)], c.similarity)))
 
 

@@ -10,7 +10,7 @@ from jobs.decisions.breaking import Breaking
 from jobs.decisions.pricing import Price
 from jobs.errors import AttemptLost, JobError, Permanent, Refused, Retryable
 from jobs.ports import ModelName, Reading, Reranker, Usage, World
-from jobs.reranking import best_passages
+from jobs.reranking import reranked
 from tests.jobs.attempts import claimed
 from tests.jobs.decisions.test_reranking import ids, passage
 from worker.adapters.memory import MemoryCircuits
@@ -48,7 +48,7 @@ async def world_with(reader: Reranker | None) -> tuple[World, list[Closing]]:
 async def test_the_passages_come_as_the_reranker_reads_them_and_the_ledger_knows() -> None:
     reader = Reader(scores=(-2.0, 3.0, 1.0), usage=Usage(90))
     world, calls = await world_with(reader)
-    chosen = await best_passages([passage(n) for n in range(3)], "q", world, limit=2)
+    chosen = await reranked([passage(n) for n in range(3)], "q", world, limit=2)
     assert ids(chosen) == [1, 2]
     assert reader.read[0][1].startswith("t\n\n"), "it reads where a passage stands, too"
     assert [(call.status, call.model, call.tokens_in) for call in calls] == [("succeeded", NAME, 90)]
@@ -60,7 +60,7 @@ async def test_the_passages_come_as_the_reranker_reads_them_and_the_ledger_knows
 async def test_the_passages_keep_their_order_where_it_fails(error: JobError) -> None:
     world, calls = await world_with(Reader(error=error))
     with capture_logs() as logs:
-        chosen = await best_passages([passage(n) for n in range(3)], "q", world, limit=2)
+        chosen = await reranked([passage(n) for n in range(3)], "q", world, limit=2)
     assert ids(chosen) == [0, 1]
     assert [(line["event"], line["code"]) for line in logs] == [("rerank.skipped", error.code)]
     assert [call.error_code for call in calls] == [error.code]
@@ -70,19 +70,19 @@ async def test_a_reranker_that_fails_again_and_again_is_left_alone_for_a_while()
     reader = Reader(error=Retryable("model.timeout", "slow"))
     world, _ = await world_with(reader)
     for _ in range(5):
-        assert ids(await best_passages([passage(n) for n in range(3)], "q", world, limit=3)) == [0, 1, 2]
+        assert ids(await reranked([passage(n) for n in range(3)], "q", world, limit=3)) == [0, 1, 2]
     assert len(reader.read) == 2
 
 
 async def test_an_attempt_that_lost_its_row_ends() -> None:
     world, _ = await world_with(Reader(error=AttemptLost("another attempt has taken over")))
     with pytest.raises(AttemptLost):
-        await best_passages([passage(n) for n in range(3)], "q", world, limit=3)
+        await reranked([passage(n) for n in range(3)], "q", world, limit=3)
 
 
 async def test_without_a_reranker_nothing_is_asked() -> None:
     world, calls = await world_with(None)
-    assert ids(await best_passages([passage(n) for n in range(3)], "q", world, limit=2)) == [0, 1]
+    assert ids(await reranked([passage(n) for n in range(3)], "q", world, limit=2)) == [0, 1]
     assert calls == []
 
 
@@ -94,5 +94,5 @@ async def test_what_it_may_cost_is_reserved_and_a_budget_may_forbid_it(
     row = {"kind": "answer", "input": {"question": "q"}, "user_id": "owner"}  # who has 10 dollars a day
     price = Price(usd_per_mtok_in, 0.0, 0.0)
     _, world, _ = await claimed(row, reranker=reader, reranker_price=price)
-    chosen = await best_passages([passage(n) for n in range(3)], "q", world, limit=2)
+    chosen = await reranked([passage(n) for n in range(3)], "q", world, limit=2)
     assert (len(reader.read) == 1, ids(chosen)) == (is_read, [1, 2] if is_read else [0, 1])

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.decisions.examples import LEAST_SIMILARITY, choose_examples
+from jobs.decisions.examples import LEAST_SIMILARITY, FewShot, choose_examples
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def found(draw: Callable[..., object]) -> list[Example]:
 def chosen(
     candidates: Sequence[Example], question: str = "how do I sign in", *, limit: int = 3, budget: int = 1000
 ) -> tuple[Example, ...]:
-    return choose_examples(candidates, question, limit=limit, budget_tokens=budget, count_tokens=len)
+    return choose_examples(candidates, question, FewShot(limit, budget), len)
 
 
 def differing(candidates: Sequence[Example]) -> list[Example]:
