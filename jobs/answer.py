@@ -22,7 +22,7 @@ NEAR_EXAMPLES = 40  # candidates, of the questions nearest to this one; 12 where
 async def answer(work: Work, world: World) -> Finished:
     """An answer from the owner's documents, streamed while it is written, with at most 5 citations."""
     question = Question.of(work)
-    embedded = await embed([question.searched], world, opened=work.first_call_id)
+    embedded = await embed([question.searched], world, opened=work.first_call)
     chosen = chosen_route(work, question.text, world, history=question.history, embedding=embedded.vectors[0])
     reusing = Reusing.of(work, question, chosen.route, world)
     context = await world.knowledge.context(
@@ -50,11 +50,11 @@ async def answer(work: Work, world: World) -> Finished:
     )
 
     if reuse := reusing.choose(context, passages):
-        completion = await give_again(reuse, chosen.route, world, opened=context.call_id)
+        completion = await give_again(reuse, chosen.route, world, opened=context.call)
     else:
         asked = Asked("answer", prompt.messages, question.max_output_tokens, passages=len(passages))
         standby = reusing.choose(context, passages, may_be_stale=True)
-        completion = await complete_by(chosen.route, asked, work, world, opened=context.call_id, standby=standby)
+        completion = await complete_by(chosen.route, asked, work, world, opened=context.call, standby=standby)
 
     reused = completion.reused
     citations = reused.cached.citations if reused else [asdict(c) for c in cite(completion.text, passages)]

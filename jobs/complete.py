@@ -11,8 +11,7 @@ async def complete(work: Work, world: World) -> Finished:
     chosen, template = chosen_route(work, work.input["prompt"], world), world.prompts["complete"]
     messages = (Message("system", template.text), Message("user", work.input["prompt"]))
     asked = Asked("complete", messages, work.options.get("max_output_tokens"))
-    usual = world.routes["default"]  # the claim has not read the row
-    completion = await complete_by(chosen.route, asked, work, world, opened=work.first_call_id, opened_for=usual)
+    completion = await complete_by(chosen.route, asked, work, world, opened=work.first_call)
 
     return Finished(
         answer=completion.text.strip(),

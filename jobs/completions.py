@@ -16,7 +16,7 @@ from jobs.decisions.checking import Answer, Cascade, Check, failed_checks
 from jobs.decisions.falling_back import CACHE, Failure, cause_of, next_routes, telling_error
 from jobs.decisions.prompting import Message
 from jobs.errors import JobError, Permanent, Refused, Retryable
-from jobs.ports import AnswerStream, Call, ChatRequest, Completed, Opening, Route, TextDelta, Usage, Work, World
+from jobs.ports import AnswerStream, Call, ChatRequest, Completed, Opened, Opening, Route, TextDelta, Usage, Work, World
 
 log = structlog.get_logger()
 
@@ -83,18 +83,16 @@ async def complete_by(
     work: Work,
     world: World,
     *,
-    opened: str | None = None,
-    opened_for: Route | None = None,
+    opened: Opened | None = None,
     standby: Reuse | None = None,
 ) -> Completion:
     """The text of `first`, or of the first route in its chains that answers; passed on to the client while it comes.
 
     Once a client has seen text no other route goes on with it: the error ends the attempt, and the next attempt, for
     which clients start anew, passes over the route that broke off. Of an answer that is held back they have seen none.
-    `opened` is the first call's ledger row, where it has one already; each further call gets its own, and so does a
-    call that may cost more than one by `opened_for`, which is `first` if nobody says. `standby`: what `cache` stands
-    for in a chain. A route that the budget forbids is passed over. Raises what tells best what happens next, of all the
-    errors.
+    A route that the budget forbids is passed over. `opened`: the first call's ledger row, where it has one already;
+    each further call gets its own. `standby`: what `cache` stands for in a chain. Raises what tells best what happens
+    next, of all the errors.
     """
     failures, errors, cascade = _left_over(first, work, standby), list[JobError](), cascade_of(first, work)
     unaffordable: dict[str, Refused] = {}
@@ -108,8 +106,7 @@ async def complete_by(
         route = world.routes[name]
         text = _Text(world.stream, cascade.checks if cascade is not None and name == first.name else ())
         try:
-            reserved_usd = (opened_for or first).reserved_usd
-            ending, failed = await _ask(route, asked, text, world, deadline, opened=opened, reserved_usd=reserved_usd)
+            ending, failed = await _ask(route, asked, text, world, deadline, opened=opened)
         except JobError as error:
             if isinstance(error, Refused) and cause_of(error.code) is None:  # a budget, which others may fit in
                 if name == first.name:
@@ -174,7 +171,7 @@ async def _why_not(to: Route, work: Work, world: World, *, left_s: float) -> str
 
 
 async def give_again(
-    reuse: Reuse, route: Route, world: World, *, opened: str | None = None, failures: Sequence[Failure] = ()
+    reuse: Reuse, route: Route, world: World, *, opened: Opened | None = None, failures: Sequence[Failure] = ()
 ) -> Completion:
     """The text of the cached answer, passed on to the client, and what that saved in the ledger."""
     async with world.ledger.call(Opening("cache", route.model, route.name), opened=opened) as call:
@@ -234,18 +231,15 @@ async def _ask(
     world: World,
     deadline: _Deadline,
     *,
-    opened: str | None = None,
-    reserved_usd: float | None = None,
+    opened: Opened | None = None,
 ) -> tuple[Completed, tuple[Check, ...]]:
     """How the stream ended, and which checks its text failed. The ledger hears of it, and the circuit, but for a route
     that others left too little time: that says nothing of its provider.
-
-    `reserved_usd`: in the ledger row `opened`.
     """
     has_time = deadline.leaves_time_for(route)
     opening = route.opening(asked.purpose, prompt_tokens=asked.tokens(world) if route.price is not None else 0)
     try:
-        async with world.ledger.call(opening, opened=opened, is_enough=opening.fits(reserved_usd)) as call:
+        async with world.ledger.call(opening, opened=opened) as call:
             if text.checks:
                 call.held_back()
             ending = await _stream(asked.of(route, deadline.left_s), call, text, world)

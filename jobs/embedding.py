@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from jobs.decisions.pricing import most_tokens, most_usd
-from jobs.ports import Embedded, Opening, World
+from jobs.ports import Embedded, Opened, Opening, World
 
 
-async def embed(texts: Sequence[str], world: World, *, opened: str | None = None) -> Embedded:
+async def embed(texts: Sequence[str], world: World, *, opened: Opened | None = None) -> Embedded:
     """Unit vectors, one a text. `opened`: the call's ledger row, where the claim has opened it.
 
     Raises Refused where the budget does not allow it.

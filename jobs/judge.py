@@ -19,7 +19,7 @@ async def judge(work: Work, world: World) -> Finished:
     # As JSON: whatever the answer says, it cannot leave its quotes.
     judged = json.dumps({key: work.input.get(key) for key in ("question", "references", "answer")}, ensure_ascii=False)
     asked = Asked("judge", (Message("system", template.text), Message("user", judged)))
-    completion = await complete_by(chosen.route, asked, work, world, opened=work.first_call_id)
+    completion = await complete_by(chosen.route, asked, work, world, opened=work.first_call)
     grade = grade_in(completion.text)
     if grade is None:
         raise Permanent("judge.unreadable", "the judging model gave no grade")

@@ -42,7 +42,7 @@ class Work:
     input: Json
     options: Json
     created_at: datetime
-    first_call_id: str | None  # the ledger row that the claim opened for the job's first model call
+    first_call: "Opened | None"  # the ledger row that the claim opened for the job's first model call
     broken_off: tuple[Failure, ...] = ()  # routes of earlier attempts that failed in mid-answer, in their order
     budget_left_share: float | None = None  # of the tenant's budget of today, 1: all; None: there is none
 
@@ -104,7 +104,7 @@ class Context:
     candidates: tuple[Candidate, ...]
     examples: tuple["Example", ...]  # nearest first
     other_model: bool  # the owner has chunks whose vectors are another embedding model's: they cannot be found
-    call_id: str | None
+    call: "Opened | None"  # the ledger row of the model call that follows
     cached: tuple[CachedAnswer, ...] = ()  # answers to questions like this one, nearest first
     # Of the question's words, the share of all chunks that hold each, above 0; empty: nobody has counted yet.
     word_shares: Mapping[str, float] = field(default_factory=dict)
@@ -284,9 +284,17 @@ class Opening:
     route: str | None = None
     reserved_usd: float | None = None  # the most that it may cost; None: nobody knows, and no budget can forbid it
 
-    def fits(self, reserved_usd: float | None) -> bool:
-        """Whether so much is enough for it."""
-        return self.reserved_usd is None or (reserved_usd is not None and self.reserved_usd <= reserved_usd)
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A ledger row that stands open for a call before it is known who is asked, and how much."""
+
+    id: str
+    reserved_usd: float | None = None
+
+    def is_enough_for(self, opening: Opening) -> bool:
+        most = opening.reserved_usd
+        return most is None or (self.reserved_usd is not None and most <= self.reserved_usd)
 
 
 class Call(Protocol):
@@ -328,9 +336,7 @@ class Call(Protocol):
 class Ledger(Protocol):
     """Every model call of an attempt. A call is closed when its block ends: by an exception, as failed."""
 
-    def call(
-        self, opening: Opening, *, opened: str | None = None, is_enough: bool = True
-    ) -> AbstractAsyncContextManager[Call]:
+    def call(self, opening: Opening, *, opened: Opened | None = None) -> AbstractAsyncContextManager[Call]:
         """The call's block. `opened`: the ledger row that claim or context opened; without it one is opened first.
         Where what is reserved there is not enough for this call, a row of its own takes its place.
 

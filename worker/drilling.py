@@ -15,7 +15,7 @@ from jobs.decisions.caching import CachedAnswer, Reuse
 from jobs.decisions.falling_back import CACHE
 from jobs.decisions.prompting import Message
 from jobs.errors import JobError, Permanent, Refused, Retryable
-from jobs.ports import ChatEvent, ChatModel, ChatRequest, Opening, Route, Work, World
+from jobs.ports import ChatEvent, ChatModel, ChatRequest, Opened, Opening, Route, Work, World
 from worker.ledger import OpenCall
 
 FAULTS: Mapping[str, JobError] = {
@@ -83,14 +83,8 @@ class NoLedger:
     """`jobs.ports.Ledger` of calls that belong to no row: a drill's are seen at the provider alone."""
 
     @asynccontextmanager
-    async def call(
-        self,
-        opening: Opening,
-        *,
-        opened: str | None = None,
-        is_enough: bool = True,  # noqa: ARG002 - there is no budget
-    ) -> AsyncIterator[OpenCall]:
-        yield OpenCall(opened or str(uuid4()), opening, time.monotonic)
+    async def call(self, opening: Opening, *, opened: Opened | None = None) -> AsyncIterator[OpenCall]:
+        yield OpenCall(opened.id if opened else str(uuid4()), opening, time.monotonic)
 
 
 class NoStream:
@@ -149,5 +143,5 @@ def _work() -> Work:
         input={},
         options={},
         created_at=datetime.now(UTC),
-        first_call_id=None,
+        first_call=None,
     )

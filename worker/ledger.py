@@ -8,7 +8,7 @@ from jobs.decisions.caching import CachedAnswer
 from jobs.decisions.checking import Check
 from jobs.decisions.pricing import Price, cost_usd
 from jobs.errors import JobError
-from jobs.ports import ModelName, Opening, Usage, Work
+from jobs.ports import ModelName, Opened, Opening, Usage, Work
 from worker.ports import Closing, Rows
 
 Prices = Mapping[ModelName, Price]
@@ -131,12 +131,14 @@ class AttemptLedger:
         self._monotonic_s = monotonic_s
 
     @asynccontextmanager
-    async def call(
-        self, opening: Opening, *, opened: str | None = None, is_enough: bool = True
-    ) -> AsyncIterator[OpenCall]:
-        if opened is None or not is_enough:
-            opened = await self._rows.open_call(self._work, opening, instead_of=opened)
-        call = OpenCall(opened, opening, self._monotonic_s)
+    async def call(self, opening: Opening, *, opened: Opened | None = None) -> AsyncIterator[OpenCall]:
+        if opened is None:
+            id = await self._rows.open_call(self._work, opening)
+        elif opened.is_enough_for(opening):
+            id = opened.id
+        else:
+            id = await self._rows.open_call(self._work, opening, instead_of=opened.id)
+        call = OpenCall(id, opening, self._monotonic_s)
         try:
             yield call
         except BaseException as error:

@@ -28,7 +28,7 @@ class Shelf:
         examples = tuple(
             Example(f"When are {fruit}?", f"{fruit} later", 0.9, (0.5,) * n) for n, fruit in enumerate(FRUITS)
         )
-        return Context(found, examples[: asked["max_examples"]], other_model=False, call_id=None)
+        return Context(found, examples[: asked["max_examples"]], other_model=False, call=None)
 
 
 async def prompt_by(retrieving: Retrieving, few_shot: FewShot) -> tuple[str, Shelf]:

@@ -8,7 +8,7 @@ from jobs.decisions.pricing import Price
 from jobs.decisions.prompting import Message
 from jobs.decisions.routing import Routing, Rule
 from jobs.errors import Refused, Retryable
-from jobs.ports import Completed, Opening, Route, TextDelta, Usage
+from jobs.ports import Completed, Opened, Opening, Route, TextDelta, Usage
 from tests.jobs.attempts import MODEL, PROMPT, attempted, claimed
 from worker.adapters.memory.models import Event
 
@@ -46,8 +46,9 @@ class NoBudget:
     asked: list[tuple[str | None, str | None, bool]] = field(default_factory=list)
     reserved_usd: float | None = None
 
-    def call(self, opening: Opening, *, opened: str | None = None, is_enough: bool = True) -> NoReturn:
-        self.asked.append((opening.route, opened, is_enough))
+    def call(self, opening: Opening, *, opened: Opened | None = None) -> NoReturn:
+        assert opened is not None
+        self.asked.append((opening.route, opened.id, opened.is_enough_for(opening)))
         self.reserved_usd = opening.reserved_usd
         raise Refused("limits.usd_per_tenant_and_day", "no")
 
@@ -61,7 +62,7 @@ async def test_what_the_claim_reserved_for_the_usual_route_is_not_enough_for_a_d
     row = {"kind": "complete", "input": INPUT}
     work, world, _ = await claimed(row, ledger=ledger, routes=routes, routing=Routing((Rule("all", "best"),)))
     with pytest.raises(Refused):
-        await complete(replace(work, first_call_id="claimed"), world)
+        await complete(replace(work, first_call=Opened("claimed", 0.1)), world)
     assert ledger.asked == [("best", "claimed", is_enough)]
 
 
@@ -72,6 +73,6 @@ async def test_a_prompt_that_is_longer_than_usual_reserves_more(characters: int,
     row = {"kind": "complete", "input": {"prompt": "x" * characters}}
     work, world, _ = await claimed(row, ledger=ledger, routes={"default": route})
     with pytest.raises(Refused):
-        await complete(replace(work, first_call_id="claimed"), world)
+        await complete(replace(work, first_call=Opened("claimed", 0.1)), world)
     assert ledger.asked == [("default", "claimed", usd == 0.1)]
     assert ledger.reserved_usd == pytest.approx(usd)

@@ -97,7 +97,7 @@ class Bench:
                 ASKED,
                 work,
                 world,
-                opened=None if reserved_usd and not opens_first else work.first_call_id,
+                opened=None if reserved_usd and not opens_first else work.first_call,
                 standby=standby,
             )
         finally:

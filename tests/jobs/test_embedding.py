@@ -9,7 +9,7 @@ from jobs.decisions.pricing import Price
 from jobs.embedding import embed
 from jobs.errors import Refused
 from jobs.ingest import PAGE, ingest
-from jobs.ports import Document, Embedded, Opening
+from jobs.ports import Document, Embedded, Opened, Opening
 from tests.jobs.attempts import claimed
 from worker.adapters.memory import HashEmbedder, MemoryKnowledge
 
@@ -35,9 +35,18 @@ async def test_an_embedding_that_is_too_dear_is_not_made() -> None:
 
 async def test_an_unknown_price_forbids_nothing_and_a_call_that_is_open_is_used() -> None:
     _, world, ledger = await claimed(QUESTION)
-    opened = "the claim's"
+    opened = Opened("the claim's")
     assert (await embed(["a text of more than ten bytes"], world, opened=opened)).vectors.shape == (1, 384)
-    assert [call.id for call in ledger.closings] == [opened]
+    assert [call.id for call in ledger.closings] == [opened.id]
+
+
+@pytest.mark.parametrize(("reserved_usd", "is_used"), [(1000.0, True), (0.000001, False)])
+async def test_a_question_for_which_the_claim_reserved_too_little_has_a_row_of_its_own(
+    reserved_usd: float, *, is_used: bool
+) -> None:
+    _, world, ledger = await claimed(QUESTION, embedding_price=DEAR)
+    await embed(["a question"], world, opened=Opened("the claim's", reserved_usd))
+    assert [call.id == "the claim's" for call in ledger.closings] == [is_used]
 
 
 async def test_a_document_that_is_too_dear_keeps_the_pages_before() -> None:

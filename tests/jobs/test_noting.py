@@ -19,7 +19,7 @@ from tests.jobs.decisions.test_fusion import QUESTION, candidates
 def test_each_decision_narrows_what_the_one_before_it_found(
     found: list[Candidate], limit: int, budget: int, examples: int
 ) -> None:
-    context = Context(tuple(found), (Example("q", "a", 1.0, ()),) * examples, other_model=False, call_id=None)
+    context = Context(tuple(found), (Example("q", "a", 1.0, ()),) * examples, other_model=False, call=None)
     ranked = fuse(found, question=QUESTION, limit=limit)
     passages = compress(ranked, QUESTION, budget_tokens=budget, count_tokens=count_words)
     numbers = noted(context, ranked, passages)

@@ -31,7 +31,7 @@ CHEAP = Route("default", ModelName("p", "cheap"), 800, 2000, 5.0, 60.0)
 STRONG = Route("strong", ModelName("p", "strong"), 1200, 3000, 5.0, 60.0)
 CASCADE = Cascade("strong", ("ending", "arithmetic"))
 CHECKED = replace(CHEAP, cascade=CASCADE)
-NOTHING = Context((), (), other_model=False, call_id=None)
+NOTHING = Context((), (), other_model=False, call=None)
 
 
 def work_of(options: Mapping[str, Any]) -> Work:

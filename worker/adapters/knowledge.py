@@ -5,7 +5,7 @@ from typing import Any
 
 from jobs.decisions.caching import CachedAnswer
 from jobs.decisions.fusion import Candidate
-from jobs.ports import Context, Document, Example, ModelName, NewChunk, Opening, StoredChunk, Vectors, Work
+from jobs.ports import Context, Document, Example, ModelName, NewChunk, Opened, Opening, StoredChunk, Vectors, Work
 from worker.adapters import write_backs
 from worker.adapters.database import Database
 
@@ -44,7 +44,7 @@ class SupabaseKnowledge:
             candidates=tuple(candidate_of(row) for row in found["chunks"]),
             examples=tuple(example_of(row) for row in found["examples"]),
             other_model=found["other_model"],
-            call_id=found["call_id"],
+            call=None if found["call_id"] is None else Opened(found["call_id"], opens.reserved_usd),
             cached=tuple(cached_of(row) for row in found["cached"]),
             word_shares=found["word_shares"],
         )

@@ -12,7 +12,7 @@ import structlog
 from jobs.decisions.falling_back import Failure
 from jobs.decisions.pricing import over_budget
 from jobs.errors import AttemptLost, JobError, Retryable
-from jobs.ports import Opening, Work
+from jobs.ports import Opened, Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.database import Database, QueryFailed, ValuesRefused
 from worker.adapters.persisting import PERSISTENT, Persistence
@@ -67,6 +67,7 @@ class SupabaseRows:
         self._worker = worker
         self._lease_s = lease_s
         self._max_losses = max_losses
+        self._reserved_usd = {kind: opening.reserved_usd for kind, opening in opens.items()}
         self._opens = [{"kind": kind, **write_backs.opening(opening)} for kind, opening in opens.items()]
         self._persistence = persistence
         self._uncached = uncached
@@ -112,7 +113,7 @@ class SupabaseRows:
         }
         (row,) = await self._database.call("begin_generation_v1", arguments)
         self._held.add((row["id"], row["attempt"]))
-        return work_of(row)
+        return work_of(row, self._reserved_usd)
 
     def renew(self) -> Sequence[Lease]:
         """As the port says. The loop goes on claiming and settling meanwhile: what touches `_held` is one step each."""
@@ -216,7 +217,9 @@ class SupabaseRows:
             with suppress(JobError):  # the lease ends it
                 await self._release_unheard(ids)
             raise
-        claimed = {row["id"]: work_of(row) if row["status"] == "running" else Poisoned() for row in rows}
+        claimed = {
+            row["id"]: work_of(row, self._reserved_usd) if row["status"] == "running" else Poisoned() for row in rows
+        }
         return [claimed.pop(id, None) for id in ids]  # asked for twice: one gets it
 
     async def _claimed(self, arguments: Mapping[str, Any]) -> Any:
@@ -344,7 +347,8 @@ def unique(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def work_of(row: Mapping[str, Any]) -> Work:
+def work_of(row: Mapping[str, Any], reserved_usd: Mapping[str, float | None]) -> Work:
+    """`reserved_usd`: by kind, in the ledger row that the claim opened."""
     return Work(
         id=row["id"],
         attempt=row["attempt"],
@@ -356,7 +360,7 @@ def work_of(row: Mapping[str, Any]) -> Work:
         input=row["input"],
         options=row["options"],
         created_at=datetime.fromisoformat(row["created_at"]),
-        first_call_id=row["call_id"],
+        first_call=None if row["call_id"] is None else Opened(row["call_id"], reserved_usd[row["kind"]]),
         broken_off=tuple(Failure(broken["route"], broken["code"]) for broken in row["broken_off"]),
         budget_left_share=row["budget_left_share"],
     )

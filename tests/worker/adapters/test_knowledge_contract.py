@@ -52,7 +52,7 @@ async def ask(
         work, question, vectors, ANSWER, max_chunks=max_chunks, max_examples=max_examples
     )
     assert ground.calls(work.id) == [StoredCall("answer", "open")]
-    assert found.call_id is not None
+    assert found.call is not None
     return found
 
 
@@ -289,5 +289,5 @@ async def test_context_opens_no_call_that_the_tenant_s_budget_forbids(ground: Gr
     found = await ground.knowledge().context(
         work, "which way?", NORTH[np.newaxis, :], dear, max_chunks=1, max_examples=0
     )
-    assert found.call_id is None
+    assert found.call is None
     assert ground.calls(work.id) == []

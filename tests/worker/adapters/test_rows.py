@@ -326,9 +326,9 @@ async def test_the_calls_of_a_lost_attempt_are_booked_when_the_database_is_back(
     rows: SupabaseRows, supabase_ground: SupabaseGround, wire: Wire
 ) -> None:
     work = await claimed(rows, supabase_ground.insert())
-    assert work.first_call_id is not None
+    assert work.first_call is not None
     be_away(wire, times=3)
-    await rows.close_calls([Closing(work.first_call_id, "failed", MODEL, None, 1, tokens_in=9)])
+    await rows.close_calls([Closing(work.first_call.id, "failed", MODEL, None, 1, tokens_in=9)])
     assert [call.tokens_in for call in supabase_ground.calls(work.id)] == [9]
 
 

@@ -42,13 +42,13 @@ async def test_a_claim_answers_what_the_job_needs(ground: Ground) -> None:
     assert work.input == {"question": "why?", "history": []}
     assert work.options == {}
     assert work.created_at.tzinfo is not None
-    assert work.first_call_id is not None
+    assert work.first_call is not None
     assert ground.calls(id) == [StoredCall("embed", "open")]
 
 
 async def test_a_kind_without_an_opening_has_no_first_call(ground: Ground) -> None:
     work = await claimed(ground.rows("a", opens={"ingest": Opening("embed", MODEL)}), ground.insert())
-    assert work.first_call_id is None
+    assert work.first_call is None
 
 
 async def test_a_claim_tells_which_routes_broke_off_in_mid_answer_before(ground: Ground) -> None:
@@ -92,19 +92,20 @@ async def test_a_dearer_call_takes_the_place_of_one_that_will_not_be_made(ground
     cheap, dear = (Opening("answer", MODEL, name, reserved_usd=usd) for name, usd in (("fast", 6.0), ("best", 7.0)))
     rows = ground.rows("a", opens={"answer": cheap})
     work, other = [await claimed(rows, ground.insert(user_id=ground.user())) for _ in range(2)]
+    assert work.first_call is not None
     with pytest.raises(Refused):
         await rows.open_call(work, dear)  # beside the 6 of 10 that are reserved
     with pytest.raises(Refused):  # another row's call stays
-        await rows.open_call(other, dear, instead_of=work.first_call_id)
+        await rows.open_call(other, dear, instead_of=work.first_call.id)
     assert len(ground.calls(work.id)) == 1
-    assert await rows.open_call(work, dear, instead_of=work.first_call_id)
+    assert await rows.open_call(work, dear, instead_of=work.first_call.id)
     assert ground.calls(work.id) == [StoredCall("answer", "open")]
 
 
 async def test_a_claim_opens_no_call_that_the_budget_forbids(ground: Ground) -> None:
     dear = Opening("answer", MODEL, "best", reserved_usd=11.0)
     work = await claimed(ground.rows("a", opens={"answer": dear}), ground.insert(user_id=ground.user()))
-    assert work.first_call_id is None
+    assert work.first_call is None
 
 
 async def test_two_concurrent_claims_of_one_row_have_one_winner(ground: Ground) -> None:
@@ -192,8 +193,8 @@ async def test_a_canceled_row_is_completed_by_what_its_attempt_had_and_only_by_t
     await rows.checkpoint(Checkpoint(canceled.id, 1, "Beca"))
     for work in (canceled, lost):
         ground.cancel(work.id)
-    assert canceled.first_call_id is not None
-    closing = Closing(canceled.first_call_id, "failed", MODEL, None, 1, tokens_in=7, tokens_out=2)
+    assert canceled.first_call is not None
+    closing = Closing(canceled.first_call.id, "failed", MODEL, None, 1, tokens_in=7, tokens_out=2)
     kept = [
         await rows.keep_canceled(Canceled(canceled.id, 1, "Because of", (closing,))),
         await rows.keep_canceled(Canceled(canceled.id, 1, "Another", (closing,))),
@@ -245,10 +246,10 @@ async def test_finishing_writes_the_answer_and_books_the_calls(ground: Ground) -
     id = ground.insert()
     rows = ground.rows("a")
     work = await claimed(rows, id)
-    assert work.first_call_id is not None
+    assert work.first_call is not None
     second = await rows.open_call(work, Opening("rerank", MODEL))
     finished = Finished(answer="Because.", output={"n": 1}, citations=({"chunk_id": 3},), route="fast")
-    calls = (closing(work.first_call_id), replace(closing(second, tokens_in=None, cost_usd=None), route=None))
+    calls = (closing(work.first_call.id), replace(closing(second, tokens_in=None, cost_usd=None), route=None))
     now = datetime.now(UTC)
     assert await rows.end(Ended(id, work.attempt, "succeeded", finished, None, calls, now))
     assert ground.stored(id) == Stored(
@@ -278,11 +279,11 @@ async def test_a_stale_attempt_changes_nothing_but_the_ledger(ground: Ground) ->
     id = ground.insert()
     first, second = ground.rows("a"), ground.rows("b")
     stale = await claimed(first, id)
-    assert stale.first_call_id is not None
+    assert stale.first_call is not None
     ground.end_lease(id)
     await claimed(second, id)
     before = ground.stored(id)
-    closings = (closing(stale.first_call_id),)
+    closings = (closing(stale.first_call.id),)
     assert not await first.checkpoint(Checkpoint(id, stale.attempt, "old"))
     assert not await first.end(ended(stale, "old", closings))
     assert not await first.retry(Requeued(id, stale.attempt, closings, 0.0, ERROR))
@@ -314,21 +315,21 @@ async def test_the_calls_of_a_lost_attempt_are_booked_apart(ground: Ground) -> N
     rows = ground.rows("a")
     work = await claimed(rows, id)
     ground.cancel(id)
-    assert work.first_call_id is not None
+    assert work.first_call is not None
     await rows.close_calls(())
     assert ground.calls(id) == [StoredCall("embed", "abandoned")]
     for tokens_in in (7, 9):  # a call is closed once
-        await rows.close_calls((closing(work.first_call_id, tokens_in=tokens_in),))
+        await rows.close_calls((closing(work.first_call.id, tokens_in=tokens_in),))
     assert ground.calls(id) == [StoredCall("embed", "succeeded", 7)]
     with pytest.raises(Permanent):
-        await rows.close_calls((closing(work.first_call_id, tokens_in=2**31),))
+        await rows.close_calls((closing(work.first_call.id, tokens_in=2**31),))
 
 
 async def test_an_end_that_comes_twice_is_accepted_once(ground: Ground) -> None:
     rows = ground.rows("a")
     work = await claimed(rows, ground.insert())
-    assert work.first_call_id is not None
-    row = ended(work, calls=(closing(work.first_call_id),))
+    assert work.first_call is not None
+    row = ended(work, calls=(closing(work.first_call.id),))
     assert sorted(await asyncio.gather(rows.end(row), rows.end(row))) == [False, True]
     assert not await rows.end(ended(work, "another"))
     assert ground.stored(work.id).answer == "Because."
@@ -338,8 +339,8 @@ async def test_a_bad_row_in_a_batch_leaves_the_others(ground: Ground) -> None:
     rows = ground.rows("a")
     works = [await claimed(rows, ground.insert()) for _ in range(9)]
     bad = works[4]
-    assert bad.first_call_id is not None
-    too_many = (closing(bad.first_call_id, tokens_in=2**31),)
+    assert bad.first_call is not None
+    too_many = (closing(bad.first_call.id, tokens_in=2**31),)
     endings = [ended(work, calls=too_many if work is bad else ()) for work in works]
     results = await asyncio.gather(*(rows.end(row) for row in endings), return_exceptions=True)
     assert isinstance(results.pop(4), Unsettleable)
@@ -374,8 +375,8 @@ async def test_a_retry_queues_the_row_again_after_its_wait(ground: Ground) -> No
     rows = ground.rows("a")
     id = ground.insert()
     work = await claimed(rows, id)
-    assert work.first_call_id is not None
-    assert await rows.retry(Requeued(id, 1, (closing(work.first_call_id),), 3600.0, ERROR))
+    assert work.first_call is not None
+    assert await rows.retry(Requeued(id, 1, (closing(work.first_call.id),), 3600.0, ERROR))
     assert ground.stored(id) == Stored("queued", 1, 1, error=ERROR, outcomes=("retried",))
     assert ground.calls(id) == [StoredCall("embed", "succeeded", 7)]
     assert await rows.claim(id) is None

@@ -15,6 +15,7 @@ from jobs.ports import (
     Example,
     ModelName,
     NewChunk,
+    Opened,
     Opening,
     StoredChunk,
     Vectors,
@@ -66,11 +67,12 @@ class MemoryKnowledge:
             )
             for chunk_id in near | by_words
         )
+        id = self.database.open_call(generation, opens)
         return Context(
             candidates,
             self._near_examples(generation, vector[0], max_examples),
             other_model=len(searchable) < len(chunks),
-            call_id=self.database.open_call(generation, opens),
+            call=None if id is None else Opened(id, opens.reserved_usd),
             cached=self._cached(generation, vector[0], cache_scope),
         )
 

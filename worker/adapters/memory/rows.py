@@ -3,7 +3,7 @@ from datetime import timedelta
 
 from jobs.decisions.pricing import over_budget
 from jobs.errors import AttemptLost, Permanent
-from jobs.ports import Opening, Work
+from jobs.ports import Opened, Opening, Work
 from worker.adapters import write_backs
 from worker.adapters.memory.database import Attempt, Generation, MemoryDatabase, integers_fit
 from worker.lifecycle import Status
@@ -48,8 +48,9 @@ class MemoryRows:
         generation.attempts[generation.attempt] = Attempt(self._worker, now + self._lease)
         self._held.add((id, generation.attempt))
         opening = self._opens.get(generation.kind)
-        first_call_id = None if opening is None else self.database.open_call(generation, opening)
-        return work_of(generation, first_call_id, self.database)
+        opened = None if opening is None else self.database.open_call(generation, opening)
+        first_call = None if opening is None or opened is None else Opened(opened, opening.reserved_usd)
+        return work_of(generation, first_call, self.database)
 
     def renew(self) -> Sequence[Lease]:
         leases = tuple(lease for key in sorted(self._held) if (lease := self._renewed(*key)) is not None)
@@ -176,7 +177,7 @@ class MemoryRows:
             self.database.abandon_calls(settled.id)
 
 
-def work_of(generation: Generation, first_call_id: str | None, database: MemoryDatabase) -> Work:
+def work_of(generation: Generation, first_call: Opened | None, database: MemoryDatabase) -> Work:
     return Work(
         id=generation.id,
         attempt=generation.attempt,
@@ -188,7 +189,7 @@ def work_of(generation: Generation, first_call_id: str | None, database: MemoryD
         input=generation.input,
         options=generation.options,
         created_at=generation.created_at,
-        first_call_id=first_call_id,
+        first_call=first_call,
         broken_off=database.broken_off(generation.id),
         budget_left_share=database.budget_left_share(generation.tenant),
     )
