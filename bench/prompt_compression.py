@@ -1,13 +1,14 @@
 """Is the answer still there? Contexts of many passages cut to a part of their tokens, by the worker's own decisions and
 by others, on the same passages.
 
-    python bench/prompt_compression.py [--json] [--at 4]
+    python bench/prompt_compression.py [--json] [--at 4] [--sentences]
 
 Sets (`../shared/data/compression`, sources and licences beside them): NQ with 20 passages, HotpotQA with 10, MuSiQue
 with 20, XQuAD with 10. What is measured: the share of questions whose answer stands in the kept text, of those whose
 answer stands in the whole. QMSum asks about whole meetings, each of which is one document; there it is the share of the
 relevant turns' tokens that is kept, by sentences that are found in the kept text. The curve shows the same at other
 budgets. Gains come with a paired bootstrap interval (Efron 1979; 95 %, 10,000 resamples).
+With --sentences also what vectors of the sentences add (`[embedding] sentences`), which are made first: some minutes.
 Half of each set was looked at while the weights were chosen (even places), the other half is reported.
 The processor time of compress() on 10,000 tokens has a goal as well.
 """
@@ -19,7 +20,7 @@ import string
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -36,11 +37,13 @@ from jobs.decisions.fusion import Candidate, Ranked, fuse
 from jobs.decisions.sentences import sentence_spans
 from jobs.decisions.statistics import difference, paired
 from jobs.decisions.terms import Bm25, terms
+from jobs.decisions.units import unit_texts
 from worker.adapters.tokens import count_tokens
 
 DATA = SHARED / "compression"
 XQUAD_OWN, XQUAD_NEAR = 5, 5  # paragraphs of the question's article, and the nearest of others
 GOALS = {"nq": 98.5, "hotpotqa": 90.0, "musique": 78.0, "xquad": 100.0, "qmsum": 78.0}  # per cent at a quarter
+OURS, SENTENCES = "rowcall", "with sentences"
 CURVE = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # shares of the tokens
 TURNS_TOKENS = 200  # of a meeting's passage, as chunking.py cuts
 TIMED_TOKENS, TIMED_ROUNDS, GOAL_MS = 10_000, 9, 30.0
@@ -64,7 +67,7 @@ Kept = dict[str, NDArray[np.float64]]  # of each way: for each question the shar
 @dataclass(frozen=True, slots=True)
 class Measured:
     ways: Kept
-    curve: dict[float, NDArray[np.float64]]  # of Rowcall, by the share of the tokens
+    curves: dict[str, dict[float, NDArray[np.float64]]]  # of Rowcall's ways, by the share of the tokens
 
 
 def main() -> int:
@@ -72,7 +75,10 @@ def main() -> int:
     if not DATA.exists():
         print(f"prompt_compression skipped: {DATA} is not here")
         return 0
-    found = {name: _measure(list(_answerable(SETS[name](DATA)))[1::2], options.at) for name in options.sets or SETS}
+    found = {
+        name: _measure(list(_answerable(SETS[name](DATA)))[1::2], options.at, sentences=options.sentences)
+        for name in options.sets or SETS
+    }
     goals = [_goal(name, measured.ways["rowcall"]) for name, measured in found.items()] if options.at == 4 else []
     goals.append(_speed())
     report = {name: _summary(measured) for name, measured in found.items()}
@@ -120,7 +126,7 @@ def by_chance(passages: Sequence[Ranked], question: str, budget: int) -> str:
 
 
 WAYS: Mapping[str, Way] = {
-    "rowcall": by_rowcall,
+    OURS: by_rowcall,
     "best passages": by_passages,
     "BM25 sentences": by_sentences,
     "truncation": by_truncation,
@@ -222,10 +228,12 @@ def _answerable(questions: Iterator[Question]) -> Iterator[Question]:
 # Measuring
 
 
-def _measure(questions: Sequence[Question], at: float) -> Measured:
+def _measure(questions: Sequence[Question], at: float, *, sentences: bool) -> Measured:
     embedding = _embeddings(questions)
-    shares: dict[str, list[float]] = {name: [] for name in WAYS}
-    curve: dict[float, list[float]] = {share: [] for share in CURVE}
+    of_units = _unit_embeddings(questions) if sentences else {}
+    ways, ours = (*WAYS, SENTENCES) if sentences else (*WAYS,), (OURS, SENTENCES) if sentences else (OURS,)
+    shares = {name: list[float]() for name in ways}
+    curves = {name: {share: list[float]() for share in CURVE} for name in ours}
     for question in questions:
         near = (
             np.stack([embedding[_embedded_text(passage)] for passage in question.passages]) @ embedding[question.text]
@@ -237,11 +245,16 @@ def _measure(questions: Sequence[Question], at: float) -> Measured:
             kept = way(ranked, question.text, budget)
             assert count_tokens(kept) <= 1.02 * budget + 5, name  # a joint may cost a token more than its parts
             shares[name].append(_share(kept, question))
-        for share, found in curve.items():
-            found.append(_share(by_rowcall(ranked, question.text, int(tokens * share)), question))
+        given = {OURS: ranked}
+        if sentences:
+            given[SENTENCES] = _with_units(ranked, of_units, embedding[question.text])
+            shares[SENTENCES].append(_share(by_rowcall(given[SENTENCES], question.text, budget), question))
+        for name, passages in given.items():
+            for share, found in curves[name].items():
+                found.append(_share(by_rowcall(passages, question.text, int(tokens * share)), question))
     return Measured(
         {name: np.array(found) for name, found in shares.items()},
-        {share: np.array(found) for share, found in curve.items()},
+        {name: {share: np.array(found) for share, found in curve.items()} for name, curve in curves.items()},
     )
 
 
@@ -249,6 +262,23 @@ def _embeddings(questions: Sequence[Question]) -> Mapping[str, NDArray[np.float3
     passages = [_embedded_text(passage) for question in questions for passage in question.passages]
     texts = list(dict.fromkeys(passages + [question.text for question in questions]))
     return dict(zip(texts, embedded(texts), strict=True))
+
+
+def _unit_embeddings(questions: Sequence[Question]) -> Mapping[str, NDArray[np.float32]]:
+    units = [text for question in questions for _, passage in question.passages for text in unit_texts(passage)]
+    texts = list(dict.fromkeys(units))
+    return dict(zip(texts, embedded(texts), strict=True))
+
+
+def _with_units(
+    ranked: Sequence[Ranked], of_units: Mapping[str, NDArray[np.float32]], asked: NDArray[np.float32]
+) -> tuple[Ranked, ...]:
+    """The passages as the context call gives them where their sentences are embedded."""
+
+    def near(passage: Ranked) -> tuple[float, ...]:
+        return tuple(round(float(of_units[text] @ asked), 3) for text in unit_texts(passage.candidate.content))
+
+    return tuple(replace(p, candidate=replace(p.candidate, unit_similarities=near(p))) for p in ranked)
 
 
 def _embedded_text(passage: tuple[str, str]) -> str:
@@ -286,7 +316,10 @@ def _summary(measured: Measured) -> dict[str, Any]:
     return {
         "questions": len(hits["rowcall"]),
         "kept": {name: round(100 * float(found.mean()), 1) for name, found in hits.items()},
-        "curve": {f"{share:g}": round(100 * float(found.mean()), 1) for share, found in measured.curve.items()},
+        "curves": {
+            name: {f"{share:g}": round(100 * float(found.mean()), 1) for share, found in curve.items()}
+            for name, curve in measured.curves.items()
+        },
         "gain": {
             name: [round(100 * number, 1) for number in astuple(paired(hits["rowcall"], found, difference))]
             for name, found in hits.items()
@@ -330,8 +363,9 @@ def _table(report: Mapping[str, Mapping[str, Any]]) -> str:
             gain = found["gain"].get(way)
             beside = "" if gain is None else f"   rowcall is {gain[0]:+.1f} ({gain[1]:+.1f} to {gain[2]:+.1f})"
             lines.append(f"  {way:18}{share:6.1f} %{beside}")
-        curve = ", ".join(f"{share} of the tokens {kept:.1f} %" for share, kept in found["curve"].items())
-        lines.append(f"  rowcall's curve: {curve}")
+        for way, curve in found["curves"].items():
+            kept_at = ", ".join(f"{share} of the tokens {kept:.1f} %" for share, kept in curve.items())
+            lines.append(f"  {way} at {kept_at}")
     return "\n".join(lines)
 
 
@@ -345,6 +379,7 @@ def _verdict(report: Mapping[str, Mapping[str, Any]], at: float, goals: Sequence
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--at", type=float, default=4.0, help="the context is cut to one part in so many")
+    parser.add_argument("--sentences", action="store_true", help="also with vectors of the sentences")
     parser.add_argument("--sets", nargs="+", choices=SETS, metavar="SET", help=f"of {', '.join(SETS)}; default: all")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
     return parser.parse_args()

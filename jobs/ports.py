@@ -125,6 +125,7 @@ class StoredChunk:
     content_hash: str
     occurrence: int
     embedding_model: str | None
+    has_units: bool = False  # whether its sentences are embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ class NewChunk:
     occurrence: int
     metadata: Json = field(default_factory=dict)
     embedding: Embedding | None = None
+    unit_embeddings: Vectors | None = None  # of its units, in their order: what belongs to the embedding beside it
 
 
 class Knowledge(Protocol):
@@ -404,6 +406,7 @@ class World:
     few_shot: FewShot = FEW_SHOT
     caching: Caching = OFF
     reranker: Reranker | None = None
+    embeds_units: bool = False  # whether an ingest embeds sentences beside their chunk
     embedding_price: Price | None = None  # None: it is unknown, and no budget can forbid an embedding
     reranker_price: Price | None = None  # the same of a reranker
 

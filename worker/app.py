@@ -238,6 +238,7 @@ def worlds_of(
             few_shot=settings.few_shot,
             caching=settings.caching,
             reranker=reranker,
+            embeds_units=settings.embedding.sentences,
             embedding_price=settings.embedding_price,
             reranker_price=reranker_price,
         )

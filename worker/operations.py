@@ -83,14 +83,19 @@ class Operations:
         """Rows deleted, by table: what is older than `rowcall.retention` keeps, at most `max_rows` of each table."""
         return {row["table_name"]: row["deleted"] for row in await self._call("prune_v1", {"max_rows": max_rows})}
 
-    async def documents_to_reembed(self, embedding_model: str) -> int:
-        """Those with a chunk of another model than this one, or of none."""
-        return int(await self._call("documents_to_reembed_v1", {"embedding_model": embedding_model}))
+    async def documents_to_reembed(self, embedding_model: str, *, with_units: bool) -> int:
+        """Those with a chunk of another model than this one, or of none; or, where its sentences are wanted as well,
+        with one without theirs.
+        """
+        wanted = {"embedding_model": embedding_model, "with_units": with_units}
+        return int(await self._call("documents_to_reembed_v2", wanted))
 
-    async def reembed(self, embedding_model: str, after: str, max_rows: int) -> Sequence[Mapping[str, Any]]:
+    async def reembed(
+        self, embedding_model: str, after: str, max_rows: int, *, with_units: bool
+    ) -> Sequence[Mapping[str, Any]]:
         """A page of them in the order of their ids, after that one, each with a new ingest or the one that runs."""
-        page = {"embedding_model": embedding_model, "after": after, "max_rows": max_rows}
-        found: Sequence[Mapping[str, Any]] = await self._call("reembed_documents_v1", page)
+        page = {"embedding_model": embedding_model, "with_units": with_units, "after": after, "max_rows": max_rows}
+        found: Sequence[Mapping[str, Any]] = await self._call("reembed_documents_v2", page)
         return found
 
     async def promote(self, since: datetime, max_rows: int) -> AsyncIterator[Mapping[str, Any]]:

@@ -207,6 +207,12 @@ def embedding_model(environ: Mapping[str, str]) -> str:
     return _checked(Configuration, _read(path), str(path)).embedding.model
 
 
+def embeds_sentences(environ: Mapping[str, str]) -> bool:
+    """Whether an ingest embeds them. Raises as `embedding_model`."""
+    path = config_path(environ)
+    return _checked(Configuration, _read(path), str(path)).embedding.sentences
+
+
 def config_path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("ROWCALL_CONFIG", "rowcall.toml"))
 
@@ -230,7 +236,8 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, Any] = NO_OVERRIDES
     providers: dict[str, Provider] = {}
     if local:
         providers[LOCAL_PROVIDER] = Provider(base_url=local, api_key=SecretStr("local"))
-        embedding = EmbeddingSection(provider=LOCAL_PROVIDER, model=LOCAL_EMBEDDING_MODEL)
+        own = {"provider": LOCAL_PROVIDER, "model": LOCAL_EMBEDDING_MODEL, "sends_dimensions": False}
+        embedding = embedding.model_copy(update=own)
         if not environment.ROWCALL_LIVE:
             as_local = {"provider": LOCAL_PROVIDER, "model": LOCAL_CHAT_MODEL}
             routes = {name: route.model_copy(update=as_local) for name, route in routes.items()}

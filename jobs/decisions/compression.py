@@ -1,5 +1,6 @@
 """Passages cut down to the sentences that the question needs."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ from jobs.decisions.evidence import PassageUnit, worths
 from jobs.decisions.fusion import Ranked
 from jobs.decisions.minifying import Rows
 from jobs.decisions.terms import terms
-from jobs.decisions.units import units_of
+from jobs.decisions.units import Unit, units_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def compress(
     whole = tuple(_passage(ranked, ranked.content, _tokens(ranked, count_tokens)) for ranked in passages)
     if sum(passage.tokens for passage in whole) <= budget_tokens:
         return whole
-    units = [unit for index, ranked in enumerate(passages) for unit in _units(index, ranked.content, count_tokens)]
+    units = [unit for index, ranked in enumerate(passages) for unit in _units(index, ranked, count_tokens)]
     units = [unit for unit in units if unit.tokens <= budget_tokens or unit.rows]
     kept = _best_first(units, worths(units, passages, question), terms(question), budget_tokens, count_tokens)
     while kept:
@@ -75,12 +76,26 @@ def _best_first(
     return kept
 
 
-def _units(passage: int, text: str, count_tokens: Callable[[str], int]) -> Iterator[PassageUnit]:
-    for unit in units_of(text):
+def _units(passage: int, ranked: Ranked, count_tokens: Callable[[str], int]) -> Iterator[PassageUnit]:
+    text = ranked.content
+    units = units_of(text)
+    for unit, near in zip(units, _similarities(ranked, units), strict=True):
         piece = text[unit.start : unit.end]
         rows = Rows.of(unit.kind, piece)
         piece = rows.whole if rows else piece
-        yield PassageUnit(passage, unit.start, unit.end, piece, count_tokens(piece.rstrip()), terms(piece), rows)
+        yield PassageUnit(passage, unit.start, unit.end, piece, count_tokens(piece.rstrip()), terms(piece), rows, near)
+
+
+def _similarities(ranked: Ranked, units: Sequence[Unit]) -> Iterator[float | None]:
+    """Of each unit of what is left of the chunk, that of the chunk's own unit in which its middle lies. None where the
+    chunk's units have no vectors, or were others when it was ingested.
+    """
+    whole, known = ranked.candidate.content, ranked.candidate.unit_similarities
+    ends = [unit.end for unit in (units if whole == ranked.content else units_of(whole))] if known else []
+    offset = max(0, whole.find(ranked.content))
+    for unit in units:
+        place = bisect_right(ends, offset + (unit.start + unit.end) // 2)
+        yield known[place] if len(ends) == len(known) > place else None
 
 
 def _text(units: Sequence[PassageUnit]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import fsum, log
+from statistics import median
 
 from jobs.decisions.dialogue import is_dialogue, smoothed
 from jobs.decisions.fusion import Ranked
@@ -16,13 +17,15 @@ from jobs.decisions.terms import Bm25, names, terms
 # whether it opens the passage (it names what the rest calls "it"); whether it holds a number where one is asked for;
 # and the second hop of a question, from the best units to other passages: which names it shares with them, and how
 # much of its passage's title they name. Where a hop begins the passages decide more than the words, since half of the
-# question speaks of where it ends. Measured by `python bench/prompt_compression.py`; the figures stand in
+# question speaks of where it ends. Where units have vectors, how much nearer one is to the question than half of them.
+# Measured by `python bench/prompt_compression.py`; the figures stand in
 # docs/quality.md.
 _PASSAGE_WEIGHT = 0.7
 _BEST_PASSAGE_BONUS = 0.15
 _COVERAGE_WEIGHT = 0.6
 _OPENING_BONUS = 0.15
 _NUMBER_BONUS = 0.2
+_NEARNESS_WEIGHT = 0.3
 _STARTING_COVERAGE_WEIGHT = 0.3
 _STARTING_UNITS = 3
 _SHARED_WEIGHT = 0.3
@@ -51,6 +54,7 @@ class PassageUnit:
     tokens: int
     terms: tuple[str, ...]
     rows: Rows | None
+    similarity: float | None = None  # cosine with the question; None: it has no vector
 
 
 def worths(units: Sequence[PassageUnit], passages: Sequence[Ranked], question: str) -> list[float]:
@@ -68,7 +72,8 @@ def worths(units: Sequence[PassageUnit], passages: Sequence[Ranked], question: s
     starts = [rank + _STARTING_COVERAGE_WEIGHT * share for rank, share in zip(ranks, covered, strict=True)]
     hops = _hops(units, starts, passages, frozenset(asked))
     bonuses = _bonuses(units, scores, question)
-    return [worth + hop + bonus for worth, hop, bonus in zip(found, hops, bonuses, strict=True)]
+    near = _nearness([unit.similarity for unit in units])
+    return [sum(parts) for parts in zip(found, hops, bonuses, near, strict=True)]
 
 
 def _covered(units: Sequence[PassageUnit], asked: Sequence[str]) -> list[float]:
@@ -77,6 +82,16 @@ def _covered(units: Sequence[PassageUnit], asked: Sequence[str]) -> list[float]:
     weights = Bm25.over(asked, [unit.terms for unit in units]).weights
     total = fsum(weights.values()) or 1.0
     return [fsum(weights[term] for term in weights.keys() & unit.terms) / total for unit in units]
+
+
+def _nearness(similarities: Sequence[float | None]) -> list[float]:
+    """How far each lies above the median of those that are known, as a share of the highest: most say nothing."""
+    known = [similarity for similarity in similarities if similarity is not None]
+    middle = median(known) if known else 0.0
+    span = max(known, default=0.0) - middle
+    if span <= 0:
+        return [0.0] * len(similarities)
+    return [_NEARNESS_WEIGHT * max(0.0, s - middle) / span if s is not None else 0.0 for s in similarities]
 
 
 def _bonuses(units: Sequence[PassageUnit], scores: Sequence[float], question: str) -> list[float]:

@@ -78,6 +78,7 @@ class Candidate:
     text_rank: float | None  # Postgres' ts_rank_cd
     vector_position: int | None  # from 1; None: not among the nearest
     text_position: int | None
+    unit_similarities: tuple[float, ...] = ()  # of its units, cosines in their order; none: they are not embedded
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

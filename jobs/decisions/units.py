@@ -23,6 +23,10 @@ def units_of(text: str) -> tuple[Unit, ...]:
     return tuple(u for u in units or [Unit(Kind.PROSE, 0, len(text))] if text[u.start : u.end].strip())
 
 
+def unit_texts(text: str) -> tuple[str, ...]:
+    return tuple(text[unit.start : unit.end].strip() for unit in units_of(text))
+
+
 def _units(text: str, block: Block) -> Iterator[Unit]:
     if block.kind is Kind.GROUP:
         for child in block.children:

@@ -138,7 +138,10 @@ begin
                'heading_path', to_jsonb(c.heading_path), 'content', c.content, 'tokens', c.tokens, 'metadata', c.metadata,
                'vector_position', array_position(near_ids, c.id),
                'similarity', case when c.embedding_model = context_v4.embedding_model then 1 - (c.embedding operator(extensions.<=>) query_embedding) end,
-               'text_rank', word_ranks[array_position(word_ids, c.id)], 'text_position', array_position(word_ids, c.id))
+               'text_rank', word_ranks[array_position(word_ids, c.id)], 'text_position', array_position(word_ids, c.id),
+               'unit_similarities', case when c.embedding_model = context_v4.embedding_model then array(
+                 select round((1 - (u.vector operator(extensions.<=>) query_embedding::extensions.halfvec))::numeric, 3)
+                   from unnest(c.unit_embeddings) with ordinality u (vector, place) order by u.place) else '{}' end)
              order by array_position(near_ids, c.id), array_position(word_ids, c.id))
         from rowcall.chunks c join rowcall.documents d on d.id = c.document_id   -- `= any` on the key is leakproof: by index
        where c.id = any (near_ids || word_ids)), '[]'),

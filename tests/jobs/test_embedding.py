@@ -63,6 +63,31 @@ async def test_a_document_that_is_too_dear_keeps_the_pages_before() -> None:
     assert len(database.chunks) == pages * PAGE
 
 
+@pytest.mark.parametrize("embeds_units", [False, True])
+async def test_an_ingest_embeds_each_sentence_where_it_is_asked_to_and_goes_back_for_those_that_it_left(
+    *, embeds_units: bool
+) -> None:
+    work, world, _ = await claimed({"kind": "ingest", "input": {"document_id": "d"}, "user_id": "owner"})
+    assert isinstance(world.knowledge, MemoryKnowledge)
+    database = world.knowledge.database
+    content = "# Birds\n\nSwifts fly. They sleep in the air."
+    database.add_document(Document("d", "Title", None, "text/markdown", content, {}, 1, ()), user_id="owner")
+    await ingest(work, replace(world, embeds_units=embeds_units))
+    [kept] = database.chunks.values()
+    units = kept.chunk.unit_embeddings
+    if embeds_units:
+        alone = (await HashEmbedder().embed(["Swifts fly.", "They sleep in the air."], "call")).vectors
+        assert units is not None
+        assert units.tolist() == alone.tolist()
+    else:
+        assert units is None
+    again = await ingest(work, replace(world, embeds_units=True))
+    assert again.output is not None
+    assert again.output["embedded"] == (0 if embeds_units else 1)
+    [kept] = database.chunks.values()
+    assert kept.chunk.unit_embeddings is not None
+
+
 class Uncounted(HashEmbedder):
     """Of a provider that counts no tokens."""
 

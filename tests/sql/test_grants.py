@@ -169,8 +169,8 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "webhook_response_v1": WORKER,
     "status_v1": WORKER,
     "usage_v3": WORKER,
-    "reembed_documents_v1": WORKER,
-    "documents_to_reembed_v1": WORKER,
+    "reembed_documents_v2": WORKER,
+    "documents_to_reembed_v2": WORKER,
     "rated_answers_v1": WORKER,
     "open_operator_call_v1": WORKER,
     # the owner of a row

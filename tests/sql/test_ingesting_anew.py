@@ -45,7 +45,7 @@ def ingests(sql: Session, document_id: str) -> int:
 
 def reembed(sql: Session, model: str, after: str = FIRST, max_rows: int = 100) -> list[dict[str, Any]]:
     sql.as_service()
-    return sql.all("select * from rowcall.reembed_documents_v1(%s, %s, %s)", model, after, max_rows)
+    return sql.all("select * from rowcall.reembed_documents_v2(%s, false, %s, %s)", model, after, max_rows)
 
 
 def test_an_owner_hears_what_is_stored_of_a_source_and_what_became_of_it(sql: Session) -> None:
@@ -91,7 +91,7 @@ def test_documents_of_another_model_are_ingested_by_pages_each_once(sql: Session
     for id, model in zip(documents, ("new", "old", "old", "older"), strict=True):
         chunk(sql, id, model)
         ended(sql, id)
-    assert sql.value("select rowcall.documents_to_reembed_v1('new')") >= 3
+    assert sql.value("select rowcall.documents_to_reembed_v2('new', false)") >= 3
     asked, after = list[str](), FIRST
     while page := reembed(sql, "new", after, 2):
         assert len(page) <= 2
@@ -100,4 +100,6 @@ def test_documents_of_another_model_are_ingested_by_pages_each_once(sql: Session
     assert asked == sorted(asked)
     assert set(documents) & set(asked) == set(documents[1:])
     reembed(sql, "new")  # they are under way
+    bare = sql.value("select rowcall.documents_to_reembed_v2('new', true)")
+    assert bare > sql.value("select rowcall.documents_to_reembed_v2('new', false)"), "no sentence is embedded"
     assert [ingests(sql, id) for id in documents] == [1, 2, 2, 2]

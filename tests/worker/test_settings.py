@@ -49,6 +49,7 @@ def test_the_local_model_answers_and_embeds_unless_answers_are_live() -> None:
     assert live.route("default").model.provider == "openai"
     assert offline.embedding == live.embedding
     assert live.embedding.model == "all-MiniLM-L6-v2"
+    assert load(local, {"embedding": {"sentences": True}}).embedding.sentences
 
 
 HOW_TO = {

@@ -83,6 +83,7 @@ def row_of(chunk: NewChunk) -> dict[str, Any]:
         "content_hash": chunk.content_hash,
         "occurrence": chunk.occurrence,
         "embedding": None if chunk.embedding is None else write_backs.literal(chunk.embedding),
+        "unit_embeddings": None if chunk.unit_embeddings is None else [*map(write_backs.half, chunk.unit_embeddings)],
     }
 
 
@@ -100,6 +101,7 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
         text_rank=row["text_rank"],
         vector_position=row["vector_position"],
         text_position=row["text_position"],
+        unit_similarities=tuple(row["unit_similarities"]),
         metadata=row["metadata"],
     )
 
@@ -136,5 +138,7 @@ def document_of(row: Mapping[str, Any]) -> Document:
         content=row["content"],
         metadata=row["metadata"],
         revision=row["revision"],
-        chunks=tuple(StoredChunk(c["content_hash"], c["occurrence"], c["embedding_model"]) for c in row["chunks"]),
+        chunks=tuple(
+            StoredChunk(c["content_hash"], c["occurrence"], c["embedding_model"], c["has_units"]) for c in row["chunks"]
+        ),
     )

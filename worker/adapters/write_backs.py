@@ -112,6 +112,11 @@ def literal(vector: Embedding) -> str:
     return "[" + ",".join(f"{number:.7g}" for number in vector.tolist()) + "]"
 
 
+def half(vector: Embedding) -> str:
+    """The same for half precision, which has three to four digits."""
+    return "[" + ",".join(f"{number:.4g}" for number in vector.tolist()) + "]"
+
+
 def canceled(canceled: Canceled) -> Row:
     return {
         "id": canceled.id,

@@ -8,7 +8,7 @@ import typer
 
 from worker.cli.ending import ExitCode, act, fail
 from worker.cli.options import FLAG, STATE, JsonOption, StateOption
-from worker.cli.projects import account, embedding_model, operator
+from worker.cli.projects import account, embedding_model, embeds_sentences, operator
 
 
 class Quality(StrEnum):
@@ -47,7 +47,7 @@ def ingest(
     model = embedding_model(state)
     if model is None:
         fail("there is no rowcall.toml here, whose [embedding] names the model", ExitCode.CONFIGURATION)
-    act(reembed_documents(operator(state), model, as_json=as_json))
+    act(reembed_documents(operator(state), model, with_units=embeds_sentences(state), as_json=as_json))
 
 
 def ask(

@@ -88,6 +88,16 @@ def embedding_model(state: Path) -> str | None:
         fail(str(error), ExitCode.CONFIGURATION)
 
 
+def embeds_sentences(state: Path) -> bool:
+    """Whether rowcall.toml wants their vectors."""
+    from worker import settings
+
+    try:
+        return settings.embeds_sentences(chosen_project(state).environ)
+    except settings.ConfigurationError as error:
+        fail(str(error), ExitCode.CONFIGURATION)
+
+
 def embedded_db_url(state: Path) -> str:
     """The database of the embedded stack that runs here, as postgres."""
     from worker.local.state import running_environment

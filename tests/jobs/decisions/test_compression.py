@@ -57,6 +57,33 @@ def dense(text: str) -> str:
     return re.sub("-+", "-", "".join(text.split()))
 
 
+def with_units(found: Ranked, *similarities: float) -> Ranked:
+    return replace(found, candidate=replace(found.candidate, unit_similarities=similarities))
+
+
+def test_a_sentence_that_is_near_to_the_question_is_kept_though_it_shares_no_word() -> None:
+    content = "Rows are claimed. It ends when fifteen seconds have passed. Leases are a topic of their own."
+    found = [with_units(ranked(1, content), 0.1, 0.9, 0.2)]
+    [kept] = compress(found, QUESTION, budget_tokens=8, count_tokens=count_words)
+    assert kept.text == "It ends when fifteen seconds have passed."
+
+
+def test_of_a_chunk_without_what_a_neighbour_says_already_each_sentence_keeps_its_nearness() -> None:
+    content = "Rows are claimed. It ends when fifteen seconds have passed. Leases are a topic of their own."
+    left = "ends when fifteen seconds have passed. Leases are a topic of their own."
+    found = [replace(with_units(ranked(1, content), 0.1, 0.9, 0.2), content=left)]
+    [kept] = compress(found, QUESTION, budget_tokens=8, count_tokens=count_words)
+    assert kept.text == "ends when fifteen seconds have passed."
+
+
+def test_vectors_of_units_that_were_others_at_ingest_count_for_nothing() -> None:
+    content = "Rows are claimed. It ends when fifteen seconds have passed. Leases are a topic of their own."
+    found = ranked(1, content)
+    assert compress([with_units(found, 0.1, 0.9)], QUESTION, budget_tokens=8, count_tokens=count_words) == compress(
+        [found], QUESTION, budget_tokens=8, count_tokens=count_words
+    )
+
+
 def test_the_sentences_that_answer_are_kept_whole() -> None:
     text = (
         "Rows wait in a queue. Workers claim them. A lease is 15 seconds long. Then another worker may claim the row."

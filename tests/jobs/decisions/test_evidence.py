@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +26,17 @@ def test_each_unit_is_worth_something_from_zero(texts: list[list[str]], question
     found = worths(units, passages, question)
     assert len(found) == len(units)
     assert all(worth >= 0 for worth in found)
+
+
+@given(st.lists(st.none() | st.floats(-1, 1), max_size=6))
+def test_what_is_nearer_to_the_question_is_worth_more_and_nothing_less_than_without(near: list[float | None]) -> None:
+    units = [unit(0, f"It is {place}.") for place in range(len(near))]
+    bare = worths(units, [ranked("", 1.0)], "Which?")
+    found = worths([replace(u, similarity=s) for u, s in zip(units, near, strict=True)], [ranked("", 1.0)], "Which?")
+    gained = [worth - before for worth, before in zip(found, bare, strict=True)]
+    assert all(gain >= 0 for gain in gained)
+    known = [(similarity, gain) for similarity, gain in zip(near, gained, strict=True) if similarity is not None]
+    assert [gain for _, gain in sorted(known)] == pytest.approx(sorted(gain for _, gain in known))
 
 
 def test_where_a_number_is_asked_for_a_unit_that_holds_one_is_worth_more() -> None:

@@ -1,6 +1,7 @@
 """`jobs.ports.Knowledge`, in memory and on the embedded Supabase."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,40 @@ async def test_an_unchanged_chunk_keeps_its_id_and_its_embedding_and_what_no_pag
     kept = after["Balloons rise."]
     assert (kept.id, kept.ordinal, kept.embedding_model) == (before["Balloons rise."].id, 0, MODEL.model)
     assert (await ask(ground, user, vector=UP)).candidates[0].similarity == pytest.approx(1.0, abs=1e-5)
+
+
+async def test_the_sentences_of_a_chunk_are_compared_with_the_question_and_stay_with_its_embedding(
+    ground: Ground,
+) -> None:
+    user = ground.user()
+    document = ground.document(user)
+    content = "Needles point north. The sun rises in the east."
+    units = np.stack([NORTH, EAST])
+    with_units = replace(new_chunk(0, content, NORTH), unit_embeddings=units)
+    await ingest(ground, user, document, [with_units, new_chunk(1, "Balloons rise.", UP)])
+
+    async def similarities() -> dict[str, tuple[float, ...]]:
+        return {found.content: found.unit_similarities for found in (await ask(ground, user)).candidates}
+
+    assert await similarities() == {content: (1.0, 0.0), "Balloons rise.": ()}
+    await ingest(ground, user, document, [new_chunk(0, content, None), new_chunk(1, "Balloons rise.", None)])
+    assert (await similarities())[content] == (1.0, 0.0), "it did not change"
+    _, read = await reading(ground, user, document)
+    assert {chunk.content_hash: chunk.has_units for chunk in read.chunks} == {
+        f"hash of {content}": True,
+        "hash of Balloons rise.": False,
+    }
+    await ingest(ground, user, document, [new_chunk(0, content, UP)])
+    assert (await similarities())[content] == (), "vectors of two models must not stand side by side"
+
+
+async def test_sentences_of_another_model_are_not_compared(ground: Ground) -> None:
+    user, content = ground.user(), "Needles point north."
+    document = ground.document(user)
+    foreign = replace(new_chunk(0, content, NORTH), unit_embeddings=NORTH[np.newaxis, :])
+    await ingest(ground, user, document, [foreign], OTHER_MODEL)
+    [found] = (await ask(ground, user, content)).candidates
+    assert (found.similarity, found.unit_similarities) == (None, ())
 
 
 async def test_pages_add_up_and_only_the_last_one_removes(ground: Ground) -> None:

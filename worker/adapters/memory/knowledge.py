@@ -60,6 +60,7 @@ class MemoryKnowledge:
         candidates = tuple(
             self._candidate(
                 found[chunk_id],
+                vector[0],
                 similarity=similarity.get(chunk_id),
                 text_rank=rank[chunk_id] if chunk_id in by_words else None,
                 vector_position=near.get(chunk_id),
@@ -82,7 +83,12 @@ class MemoryKnowledge:
         if kept is None or not may_read(generation, kept):
             return None
         chunks = tuple(
-            StoredChunk(stored.chunk.content_hash, stored.chunk.occurrence, stored.embedding_model)
+            StoredChunk(
+                stored.chunk.content_hash,
+                stored.chunk.occurrence,
+                stored.embedding_model,
+                stored.chunk.unit_embeddings is not None,
+            )
             for stored in self._chunks_of(kept.document.id)
         )
         return replace(kept.document, chunks=chunks)
@@ -129,7 +135,9 @@ class MemoryKnowledge:
         stored = self.database.chunks.get(key)
         embedding_model = None if chunk.embedding is None else self._embedding_model
         if stored is not None and chunk.embedding is None:  # it keeps the embedding that it has
-            chunk, embedding_model = replace(chunk, embedding=stored.chunk.embedding), stored.embedding_model
+            kept = stored.chunk
+            chunk = replace(chunk, embedding=kept.embedding, unit_embeddings=kept.unit_embeddings)
+            embedding_model = stored.embedding_model
         id = self.database.next_chunk_id() if stored is None else stored.id
         self.database.chunks[key] = KeptChunk(id, document.id, document.revision, chunk, embedding_model)
 
@@ -171,6 +179,7 @@ class MemoryKnowledge:
     def _candidate(
         self,
         kept: KeptChunk,
+        asked: Embedding,
         *,
         similarity: float | None,
         text_rank: float | None,
@@ -191,8 +200,14 @@ class MemoryKnowledge:
             text_rank=text_rank,
             vector_position=vector_position,
             text_position=text_position,
+            unit_similarities=() if similarity is None else unit_similarities(chunk, asked),
             metadata=chunk.metadata,
         )
+
+
+def unit_similarities(chunk: NewChunk, asked: Embedding) -> tuple[float, ...]:
+    units = () if chunk.unit_embeddings is None else chunk.unit_embeddings
+    return tuple(round(cosine(unit, asked), 3) for unit in units)
 
 
 def positions(scores: Mapping[int, float], limit: int) -> dict[int, int]:
