@@ -34,8 +34,8 @@ def ingest(
     """Writes files into documents and waits until they can be searched. Files that did not change make no work.
 
     What was stopped goes on when the command is given again. --reembed is for
-    operators, after a change of the embedding model in rowcall.toml: it takes
-    the documents of all users.
+    operators, after a change of the embedding model in rowcall.toml, or where
+    it wants sentences embedded now: it takes the documents of all users.
     """
     from worker.commands import ingest_files
     from worker.reembedding import reembed_documents
