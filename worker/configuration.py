@@ -123,8 +123,9 @@ class EmbeddingSection(Section):
     )
     sentences: bool = Field(
         default=False,
-        description="whether an ingest embeds each sentence too, for about twice the tokens: passages that are cut to "
-        "a fifth or less keep the answer a little more often. Turned on later, `rowcall ingest --reembed` adds them",
+        description="whether an ingest embeds each sentence too, for about twice the tokens: passages of which a "
+        "quarter or less is kept hold the answer a little more often. Turned on later, `rowcall ingest --reembed` "
+        "adds them",
     )
 
 
