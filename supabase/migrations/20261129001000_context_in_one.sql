@@ -122,7 +122,7 @@ begin
        order by n.distance, n.id);   -- the order of HNSW is a relaxed one
     perform set_config('role', caller, true);
     likely := array(select c.id from (select c.id, c.fts from rowcall.chunks c where c.fts @@ words limit 5000) c
-                     order by ts_rank_cd(c.fts, words, 1) desc, c.id limit 2000);
+                     order by ts_rank(c.fts, words, 1) desc, c.id limit 2000);   -- roughly, at half the time of ts_rank_cd
     perform rowcall.become(g.user_id, g.claims);
   end if;
 
