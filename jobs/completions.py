@@ -5,7 +5,7 @@ route answers in its place.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -97,9 +97,7 @@ async def complete_by(
     failures, errors, cascade = _left_over(first, work, standby), list[JobError](), cascade_of(first, work)
     unaffordable: dict[str, Refused] = {}
     deadline = _Deadline(_now_s(), first.chains.deadline_s)
-    while candidates := _askable(
-        next_routes(first.name, first.chains, failures, without=unaffordable), standby, deadline.left_s
-    ):
+    while candidates := _askable(first, failures, standby, deadline.left_s, without=unaffordable):
         name = await _admitted(candidates, world)
         if name == CACHE and standby is not None:
             return await give_again(standby, first, world, opened=opened, failures=failures)
@@ -116,7 +114,7 @@ async def complete_by(
             if cause_of(error.code) is None:
                 raise
             failures.append(Failure(route.name, error.code))
-            left = _askable(next_routes(first.name, first.chains, failures), standby, deadline.left_s)
+            left = _askable(first, failures, standby, deadline.left_s, without=unaffordable)
             log.warning("route.failed", route=route.name, code=error.code, next=left[0] if left else None)
             if text.was_seen:
                 raise _for_the_next_attempt(error, left) from error
@@ -274,12 +272,15 @@ async def _stream(request: ChatRequest, call: Call, text: _Text, world: World) -
 
 def _left_over(first: Route, work: Work, standby: Reuse | None) -> list[Failure]:
     """What earlier attempts say against routes; nothing once they have tried all that can answer."""
-    left = _askable(next_routes(first.name, first.chains, work.broken_off), standby, first.chains.deadline_s)
+    left = _askable(first, work.broken_off, standby, first.chains.deadline_s)
     return list(work.broken_off) if left else []
 
 
-def _askable(names: Sequence[str], standby: Reuse | None, left_s: float) -> list[str]:
-    """Those who can answer: routes while there is time left, `cache` while there is a cached answer."""
+def _askable(
+    first: Route, failures: Sequence[Failure], standby: Reuse | None, left_s: float, *, without: Collection[str] = ()
+) -> list[str]:
+    """Who can answer next: routes while there is time left, `cache` while there is a cached answer."""
+    names = next_routes(first.name, first.chains, failures, without=without)
     return [name for name in names if (standby is not None if name == CACHE else left_s > 0)]
 
 
