@@ -18,8 +18,7 @@ from jobs.decisions.terms import Bm25, names, terms
 # and the second hop of a question, from the best units to other passages: which names it shares with them, and how
 # much of its passage's title they name. Where a hop begins the passages decide more than the words, since half of the
 # question speaks of where it ends. Where units have vectors, how much nearer one is to the question than half of them.
-# Measured by `python bench/prompt_compression.py`; the figures stand in
-# docs/quality.md.
+# Measured by `python bench/prompt_compression.py`; the figures stand in docs/quality.md.
 _PASSAGE_WEIGHT = 0.7
 _BEST_PASSAGE_BONUS = 0.15
 _COVERAGE_WEIGHT = 0.6

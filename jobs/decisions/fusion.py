@@ -13,7 +13,7 @@ from jobs.decisions.differing import differ
 from jobs.decisions.terms import UNCOUNTED, Bm25, likeness, term_shares, terms
 
 # Weighted min-max fusion of cosine similarity and of BM25 over the candidates (Bruch, Gai and Ingber 2023, "An Analysis
-# of Fusion Functions for Hybrid Retrieving": convex sums beat RRF). Measured with 30 candidates from each search, by
+# of Fusion Functions for Hybrid Retrieval": convex sums beat RRF). Measured with 30 candidates from each search, by
 # all-MiniLM-L6-v2, Postgres 18's ts_rank_cd; nDCG@10 on Cranfield (90 queries) and CISI (26), and for how many of 17
 # questions to 187 pages of documentation the right page is among the first five pages:
 #
